@@ -1,0 +1,1 @@
+//! A memcached client that spreads keys over many nodes by CARP.

@@ -1,0 +1,1 @@
+//! memcarp: a memcached-compatible cache server.

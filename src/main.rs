@@ -1,0 +1,3 @@
+//! The command line: options in, exit code out.
+
+fn main() {}
