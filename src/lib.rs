@@ -1,1 +1,3 @@
 //! memcarp: a memcached-compatible cache server.
+
+pub mod store;

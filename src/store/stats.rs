@@ -1,0 +1,68 @@
+//! What the store counts. Each number is kept by one shard and added up when asked for.
+
+use super::CLASS_COUNT;
+
+/// Counts of one size class.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClassStats {
+    /// Items now.
+    pub items: u64,
+    /// Their bytes now, by memcached's way of counting.
+    pub bytes: u64,
+    /// Seconds since the least recently used item was used, roughly.
+    pub age: u64,
+    /// Live items thrown out for room.
+    pub evicted: u64,
+    /// Of these, items that had an expiry.
+    pub evicted_nonzero: u64,
+    /// Seconds the item last thrown out had not been used.
+    pub evicted_time: u64,
+    /// Of `evicted`, items never read.
+    pub evicted_unfetched: u64,
+    /// Of `evicted`, items used in their last minute.
+    pub evicted_active: u64,
+    /// Items whose time was over and that were never read.
+    pub expired_unfetched: u64,
+    /// Expired items whose memory came back because a store needed it or found them.
+    pub reclaimed: u64,
+    /// Expired items whose memory came back in the background.
+    pub crawler_reclaimed: u64,
+    /// Items looked at in the background.
+    pub crawler_items_checked: u64,
+    /// Stores refused for want of memory.
+    pub out_of_memory: u64,
+}
+
+/// Counts of the whole store.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// By size class; index 0 is not used.
+    pub classes: [ClassStats; CLASS_COUNT],
+    /// Items stored since start.
+    pub total_items: u64,
+    /// Bytes of memory the store holds, everything included.
+    pub memory_bytes: u64,
+    /// Slots of the index.
+    pub index_slots: u64,
+    /// Bytes of the index.
+    pub index_bytes: u64,
+}
+
+impl Default for Stats {
+    fn default() -> Stats {
+        Stats {
+            classes: [ClassStats::default(); CLASS_COUNT],
+            total_items: 0,
+            memory_bytes: 0,
+            index_slots: 0,
+            index_bytes: 0,
+        }
+    }
+}
+
+impl Stats {
+    /// One count, added up over the classes.
+    pub fn sum(&self, count: impl Fn(&ClassStats) -> u64) -> u64 {
+        self.classes.iter().map(count).sum()
+    }
+}
