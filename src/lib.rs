@@ -1,3 +1,5 @@
 //! memcarp: a memcached-compatible cache server.
 
+pub mod command;
+pub mod config;
 pub mod store;

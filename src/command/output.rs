@@ -1,0 +1,153 @@
+//! Replies on their way out: bytes in order, with long values by reference. Knows no socket.
+
+use crate::store::{LargeValue, Value};
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+/// Replies that wait to be written.
+///
+/// Invariant: `large` is ordered by position, and each position is within `bytes[sent..]` or at its end.
+#[derive(Debug, Default)]
+pub struct Output {
+    bytes: Vec<u8>,
+    /// How much of `bytes` has been written.
+    sent: usize,
+    /// Long values, each to be sent before the byte at its position in `bytes`.
+    large: VecDeque<Large>,
+    /// Bytes of `large` not sent yet.
+    large_pending: usize,
+}
+
+#[derive(Debug)]
+struct Large {
+    position: usize,
+    sent: usize,
+    value: LargeValue,
+}
+
+impl Output {
+    /// Pending bytes above which a session stops answering until they have been written. One reply may go over it
+    /// by its own length.
+    pub const FULL: usize = 128 << 10;
+
+    /// Capacity kept for the next batch; more is given back when all has been written.
+    const KEEP: usize = 2 * Output::FULL;
+
+    /// The buffer that short replies are appended to.
+    pub fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Appends bytes.
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Appends a number in decimal.
+    pub fn put_number(&mut self, number: impl itoa::Integer) {
+        self.bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    /// Appends a value: a short one by copy, a long one by reference.
+    pub fn put_value(&mut self, value: Value<'_>) {
+        match value {
+            Value::Small(bytes) => self.put(bytes),
+            Value::Large(value) => {
+                self.large_pending += value.len();
+                self.large.push_back(Large { position: self.bytes.len(), sent: 0, value: value.clone() });
+            }
+        }
+    }
+
+    /// How many bytes wait.
+    pub fn pending(&self) -> usize {
+        self.bytes.len() - self.sent + self.large_pending
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.pending() == 0
+    }
+
+    /// Whether so much waits that it should be written before anything else is answered.
+    pub fn is_full(&self) -> bool {
+        self.pending() >= Output::FULL
+    }
+
+    /// Where [`Output::truncate`] can take the output back to, as long as nothing has been written since.
+    pub fn mark(&self) -> Mark {
+        Mark { bytes: self.bytes.len(), large: self.large.len() }
+    }
+
+    /// Takes back what was appended since `mark`.
+    pub fn truncate(&mut self, mark: Mark) {
+        self.bytes.truncate(mark.bytes);
+        for large in self.large.drain(mark.large..) {
+            self.large_pending -= large.value.len();
+        }
+    }
+
+    /// Fills `slices` with what is to be written next, in order, and says how many were filled.
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut filled = 0;
+        let mut at = self.sent;
+        let mut push = |slice: &'a [u8]| {
+            if filled < slices.len() && !slice.is_empty() {
+                slices[filled] = IoSlice::new(slice);
+                filled += 1;
+            }
+            filled < slices.len()
+        };
+        for large in &self.large {
+            if !push(&self.bytes[at..large.position]) {
+                return filled;
+            }
+            at = large.position;
+            let mut offset = large.sent;
+            while offset < large.value.len() {
+                let slice = large.value.slice_at(offset);
+                if !push(slice) {
+                    return filled;
+                }
+                offset += slice.len();
+            }
+        }
+        push(&self.bytes[at..]);
+        filled
+    }
+
+    /// Forgets the first `count` pending bytes: they have been written.
+    pub fn advance(&mut self, mut count: usize) {
+        debug_assert!(count <= self.pending());
+        while count > 0 {
+            let before_large =
+                self.large.front().map_or(self.bytes.len(), |large| large.position) - self.sent;
+            let plain = before_large.min(count);
+            self.sent += plain;
+            count -= plain;
+            if let Some(large) = self.large.front_mut()
+                && self.sent == large.position
+            {
+                let part = (large.value.len() - large.sent).min(count);
+                large.sent += part;
+                self.large_pending -= part;
+                count -= part;
+                if large.sent == large.value.len() {
+                    self.large.pop_front();
+                }
+            }
+        }
+        if self.is_empty() {
+            self.bytes.clear();
+            self.bytes.shrink_to(Output::KEEP);
+            self.sent = 0;
+        }
+    }
+}
+
+/// A place in an [`Output`].
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    bytes: usize,
+    large: usize,
+}

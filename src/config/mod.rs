@@ -1,0 +1,282 @@
+//! What the operator asked for, resolved once from what was written. Knows no sockets and no store.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// What the operator asked for, as meant.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// TCP port of listeners that name none (`-p`).
+    pub tcp_port: Port,
+    /// The UDP port that was asked for (`-U`); never served, shown by `stats settings`.
+    pub udp_port: u16,
+    /// Where to listen (`-l`), as written and resolved; empty means 127.0.0.1.
+    pub listen: Vec<Listen>,
+    /// Listen on this UNIX socket instead of TCP (`-s`).
+    pub unix_socket: Option<PathBuf>,
+    /// Permissions of the UNIX socket (`-a`).
+    pub unix_mask: u32,
+    /// Run in the background (`-d`).
+    pub daemon: bool,
+    /// File to write the process id to (`-P`).
+    pub pidfile: Option<PathBuf>,
+    /// User to run as when started as root (`-u`).
+    pub user: Option<String>,
+    /// Memory for items in bytes (`-m`).
+    pub memory_limit: usize,
+    /// Whether items are evicted when memory is full (off with `-M`).
+    pub evictions: bool,
+    /// Most client connections (`-c`).
+    pub conn_limit: usize,
+    /// Turn connections over the limit away at once, rather than not accept them (`-o maxconns_fast`).
+    pub maxconns_fast: bool,
+    /// Worker threads (`-t`).
+    pub threads: usize,
+    /// Largest item in bytes (`-I`).
+    pub item_max: usize,
+    /// How much to log (`-v`): 0 to 3.
+    pub verbosity: u8,
+    /// Requests of one connection before others get a turn (`-R`).
+    pub reqs_per_event: u32,
+    /// CAS values are kept and shown (off with `-C`).
+    pub cas: bool,
+    /// listen(2)'s backlog (`-b`).
+    pub backlog: u32,
+    /// Whether the binary protocol was excluded or asked for (`-B`); only the text protocol is spoken.
+    pub protocol: Protocol,
+    /// Character that ends a key's prefix in `stats detail` (`-D`).
+    pub prefix_delimiter: u8,
+    /// Whether `stats detail` counts from the start (`-D`).
+    pub detail: bool,
+    /// Whether the `shutdown` command is allowed (`-A`).
+    pub shutdown_command: bool,
+    /// Whether `flush_all` is allowed (off with `-F`).
+    pub flush: bool,
+    /// Whether keys may be listed (off with `-X`).
+    pub dump: bool,
+    /// Whether `watch` is allowed (off with `-W`).
+    pub watch: bool,
+    /// File of users and passwords (`-Y`).
+    pub auth_file: Option<PathBuf>,
+    /// File that keeps the items over a restart (`-e`).
+    pub memory_file: Option<PathBuf>,
+    /// Keep memory from being swapped (`-k`).
+    pub lock_memory: bool,
+    /// Allow core dumps (`-r`).
+    pub coredumps: bool,
+    /// Seconds without a command after which a TCP connection is closed; 0 is never (`-o idle_timeout`).
+    pub idle_timeout: u32,
+    /// Keep a histogram of item sizes (`-o track_sizes`).
+    pub track_sizes: bool,
+    /// Bytes a watcher may have waiting (`-o watcher_logbuf_size`).
+    pub watcher_logbuf: usize,
+    /// TLS on TCP listeners (`-Z`, `-o ssl_*`).
+    pub tls: Option<Tls>,
+    /// Options of memcached's own engine: accepted, shown by `stats settings`, without effect.
+    pub inert: Inert,
+}
+
+/// A TCP port as asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// No TCP.
+    Off,
+    /// One the system chooses.
+    Ephemeral,
+    /// This one.
+    Fixed(u16),
+}
+
+/// One `-l` address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// As written, host name or address without port and prefixes; `*` is every address.
+    pub host: String,
+    /// The port written with it, if any.
+    pub port: Option<u16>,
+    /// TLS or not, where `-Z` leaves a choice.
+    pub tls: ListenTls,
+    /// `tag[x]:`, shown nowhere yet.
+    pub tag: Option<String>,
+}
+
+impl Listen {
+    /// The address, if it is written as one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.host.trim_matches(['[', ']']).parse().ok()
+    }
+}
+
+/// What a listener's prefix says of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ListenTls {
+    /// As `-Z` says.
+    #[default]
+    Inherit,
+    /// `notls:`.
+    Off,
+    /// `btls:`: TLS without client certificates.
+    Basic,
+    /// `mtls:`: TLS with client certificates.
+    Mutual,
+}
+
+/// `-B`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Text; the binary protocol is refused.
+    Auto,
+    /// Text only.
+    Ascii,
+}
+
+/// `-Z` and `-o ssl_*`.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// PEM certificate chain (`ssl_chain_cert`).
+    pub chain_cert: PathBuf,
+    /// Private key (`ssl_key`).
+    pub key: PathBuf,
+    /// PEM file of authorities for client certificates (`ssl_ca_cert`).
+    pub ca_cert: Option<PathBuf>,
+    /// Client certificates: 0 none, 1 requested, 2 required, 3 required once (`ssl_verify_mode`).
+    pub verify_mode: u8,
+    /// 1 PEM, 2 DER (`ssl_keyformat`).
+    pub keyformat: u8,
+    /// OpenSSL cipher list (`ssl_ciphers`); shown, without effect.
+    pub ciphers: Option<String>,
+    /// Lowest version: 0 to 3 for TLS 1.0 to 1.3 (`ssl_min_version`); below 1.2 means 1.2.
+    pub min_version: u8,
+    /// Session resumption (`ssl_session_cache`).
+    pub session_cache: bool,
+    /// Kernel TLS (`ssl_kernel_tls`); without effect.
+    pub kernel_tls: bool,
+    /// Write buffer in bytes (`ssl_wbuf_size`).
+    pub wbuf_size: usize,
+}
+
+/// Options that memcached's engine needs and this one has no use for. Kept because tools read them back.
+#[derive(Clone, Debug)]
+pub struct Inert {
+    /// `-f`.
+    pub growth_factor: f64,
+    /// `-n`.
+    pub chunk_size: u32,
+    /// `-o slab_reassign`.
+    pub slab_reassign: bool,
+    /// `-o slab_automove`.
+    pub slab_automove: u32,
+    /// `-o slab_automove_ratio`.
+    pub slab_automove_ratio: f64,
+    /// `-o slab_automove_window`.
+    pub slab_automove_window: u32,
+    /// `-o slab_chunk_max`, in bytes.
+    pub slab_chunk_max: u32,
+    /// `-o lru_crawler`.
+    pub lru_crawler: bool,
+    /// `-o lru_crawler_sleep`, in microseconds.
+    pub lru_crawler_sleep: u32,
+    /// `-o lru_crawler_tocrawl`.
+    pub lru_crawler_tocrawl: u32,
+    /// `-o lru_maintainer`.
+    pub lru_maintainer: bool,
+    /// `-o no_modern` makes it flat.
+    pub lru_segmented: bool,
+    /// `-o hot_lru_pct`.
+    pub hot_lru_pct: u32,
+    /// `-o warm_lru_pct`.
+    pub warm_lru_pct: u32,
+    /// `-o hot_max_factor`.
+    pub hot_max_factor: f64,
+    /// `-o warm_max_factor`.
+    pub warm_max_factor: f64,
+    /// `-o temporary_ttl`: the TTL below which memcached keeps items apart, if at all.
+    pub temporary_ttl: Option<u32>,
+    /// `-o hashpower`.
+    pub hashpower: u32,
+    /// `-o hash_algorithm`.
+    pub hash_algorithm: String,
+    /// `-o tail_repair_time`.
+    pub tail_repair_time: u32,
+    /// `-o worker_logbuf_size`, in bytes.
+    pub worker_logbuf: usize,
+    /// `-o read_buf_mem_limit`, in bytes.
+    pub read_buf_mem_limit: usize,
+    /// `-N`.
+    pub napi_ids: u32,
+    /// `-o drop_privileges`.
+    pub drop_privileges: bool,
+}
+
+impl Default for Config {
+    /// What memcached's defaults are, but listening on 127.0.0.1 only.
+    fn default() -> Config {
+        Config {
+            tcp_port: Port::Fixed(11211),
+            udp_port: 0,
+            listen: Vec::new(),
+            unix_socket: None,
+            unix_mask: 0o700,
+            daemon: false,
+            pidfile: None,
+            user: None,
+            memory_limit: 64 << 20,
+            evictions: true,
+            conn_limit: 1024,
+            maxconns_fast: true,
+            threads: 4,
+            item_max: 1 << 20,
+            verbosity: 0,
+            reqs_per_event: 20,
+            cas: true,
+            backlog: 1024,
+            protocol: Protocol::Auto,
+            prefix_delimiter: b':',
+            detail: false,
+            shutdown_command: false,
+            flush: true,
+            dump: true,
+            watch: true,
+            auth_file: None,
+            memory_file: None,
+            lock_memory: false,
+            coredumps: false,
+            idle_timeout: 0,
+            track_sizes: false,
+            watcher_logbuf: 256 << 10,
+            tls: None,
+            inert: Inert::default(),
+        }
+    }
+}
+
+impl Default for Inert {
+    fn default() -> Inert {
+        Inert {
+            growth_factor: 1.25,
+            chunk_size: 48,
+            slab_reassign: true,
+            slab_automove: 1,
+            slab_automove_ratio: 0.8,
+            slab_automove_window: 10,
+            slab_chunk_max: 512 << 10,
+            lru_crawler: true,
+            lru_crawler_sleep: 100,
+            lru_crawler_tocrawl: 0,
+            lru_maintainer: true,
+            lru_segmented: true,
+            hot_lru_pct: 20,
+            warm_lru_pct: 40,
+            hot_max_factor: 0.2,
+            warm_max_factor: 2.0,
+            temporary_ttl: None,
+            hashpower: 16,
+            hash_algorithm: "murmur3".to_owned(),
+            tail_repair_time: 0,
+            worker_logbuf: 64 << 10,
+            read_buf_mem_limit: 0,
+            napi_ids: 0,
+            drop_privileges: false,
+        }
+    }
+}
