@@ -1,0 +1,131 @@
+//! The TOML form of a member list. Knows only the text.
+
+use super::{Member, Members, MembersError};
+use crate::route::{Carp, Scheme};
+use toml::de::{DeTable, DeValue};
+
+impl Members {
+    /// Reads the `[[member]]` tables of a TOML file: `name`, `address` (the name if absent), `weight` (1 if absent).
+    pub fn from_toml(text: &str) -> Result<Members, MembersError> {
+        File::read(text).map(|file| file.members)
+    }
+}
+
+impl Carp {
+    /// Reads a whole routing from TOML: `scheme`, `hash_tags` and the `[[member]]` tables.
+    pub fn from_toml(text: &str) -> Result<Carp, MembersError> {
+        let file = File::read(text)?;
+        let carp = Carp::with_scheme(file.members, file.scheme)?;
+        Ok(match file.hash_tags {
+            Some(on) => carp.hash_tags(on),
+            None => carp,
+        })
+    }
+}
+
+struct File {
+    scheme: Scheme,
+    hash_tags: Option<bool>,
+    members: Members,
+}
+
+impl File {
+    fn read(text: &str) -> Result<File, MembersError> {
+        let at = |offset: usize, why: String| {
+            let line = text[..offset.min(text.len())].matches('\n').count() + 1;
+            MembersError::new(format!("line {line}: {why}"))
+        };
+        let root = DeTable::parse(text)
+            .map_err(|error| at(error.span().map_or(0, |span| span.start), error.message().to_owned()))?;
+        let mut file = File { scheme: Scheme::default(), hash_tags: None, members: Members::default() };
+        for (key, value) in root.get_ref() {
+            let wrong = |why: &str| at(key.span().start, format!("{} {why}", key.get_ref()));
+            match (key.get_ref().as_ref(), value.get_ref()) {
+                ("scheme", DeValue::String(name)) => file.scheme = name.parse()?,
+                ("scheme", _) => return Err(wrong("is a string such as \"carp-v2\"")),
+                ("hash_tags", DeValue::Boolean(on)) => file.hash_tags = Some(*on),
+                ("hash_tags", _) => return Err(wrong("is true or false")),
+                ("member", DeValue::Array(tables)) => {
+                    let mut list = Vec::with_capacity(tables.len());
+                    for table in tables {
+                        let start = table.span().start;
+                        let DeValue::Table(fields) = table.get_ref() else {
+                            return Err(at(start, "write each member as [[member]]".to_owned()));
+                        };
+                        list.push(member(fields).map_err(|why| at(start, why))?);
+                    }
+                    file.members = Members::new(list)?;
+                }
+                _ => return Err(wrong("is not known here; there are scheme, hash_tags and [[member]]")),
+            }
+        }
+        Ok(file)
+    }
+}
+
+fn member(fields: &DeTable<'_>) -> Result<Member, String> {
+    let mut name = None;
+    let mut address = None;
+    let mut weight = 1.0;
+    for (key, value) in fields {
+        match (key.get_ref().as_ref(), value.get_ref()) {
+            ("name", DeValue::String(text)) => name = Some(text.to_string()),
+            ("address", DeValue::String(text)) => address = Some(text.parse().map_err(|e| format!("{e}"))?),
+            ("weight", DeValue::Integer(number)) => weight = parse(number.as_str())?,
+            ("weight", DeValue::Float(number)) => weight = parse(number.as_str())?,
+            ("name" | "address" | "weight", _) => {
+                return Err(format!("{} has the wrong type", key.get_ref()));
+            }
+            (other, _) => {
+                return Err(format!("{other} is not known here; a member has name, address and weight"));
+            }
+        }
+    }
+    let member = Member::new(name.ok_or("a member needs a name")?).with_weight(weight);
+    Ok(match address {
+        Some(address) => member.at(address),
+        None => member,
+    })
+}
+
+fn parse(number: &str) -> Result<f64, String> {
+    number.parse().map_err(|_| format!("{number} is no weight"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "scheme = \"carp-v1\"\n\n[[member]]\nname = \"a\"\naddress = \"10.0.0.1:1\"\nweight = 2\n\n\
+        [[member]]\nname = \"b:11211\"\n";
+
+    #[test]
+    fn a_file_is_read() {
+        let carp = Carp::from_toml(FILE).unwrap();
+        assert_eq!(carp.scheme(), Scheme::CarpV1);
+        assert_eq!(carp.members()[0].weight(), 2.0);
+        assert_eq!(carp.members()[1].address().unwrap().to_string(), "b:11211");
+        assert_eq!(Members::from_text(FILE).unwrap(), *carp.members());
+    }
+
+    #[test]
+    fn the_sample_file_is_valid() {
+        let sample = include_str!("../../config/members.toml");
+        assert_eq!(Carp::from_toml(sample).unwrap().members().len(), 3);
+    }
+
+    #[test]
+    fn errors_name_the_line() {
+        for (from, to, words) in [
+            ("scheme", "schema", "line 1: schema is not known"),
+            ("carp-v1", "carp-v9", "no routing scheme"),
+            ("weight", "wieght", "line 3: wieght is not known"),
+            ("weight = 2", "weight = \"2\"", "line 3: weight has the wrong type"),
+            ("name = \"a\"", "", "line 3: a member needs a name"),
+            ("[[member]]", "[[member", "line 3"),
+        ] {
+            let error = Members::from_toml(&FILE.replacen(from, to, 1)).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}
