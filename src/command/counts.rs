@@ -76,6 +76,8 @@ counts! {
         cas_misses,
         /// Touches of nothing.
         touch_misses,
+        /// Items stored.
+        total_items,
         /// Stores refused as larger than the item limit.
         store_too_large,
         /// Stores refused for want of memory.

@@ -1,11 +1,12 @@
 //! What all workers share: the store, the settings that commands change, the counts, the connections, the watchers.
 
+use super::auth::Users;
 use super::connections::Connections;
 use super::counts::{Counts, Totals};
 use super::watch::WatchHub;
 use crate::config::Config;
 use crate::store::{Options, Store};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 
@@ -25,6 +26,7 @@ pub struct Engine {
     /// `verbosity`: 0 to 2.
     pub verbosity: AtomicU8,
     workers: Mutex<Workers>,
+    users: RwLock<Option<Arc<Users>>>,
 }
 
 #[derive(Default)]
@@ -49,8 +51,19 @@ impl Engine {
             watch: Arc::default(),
             verbosity: AtomicU8::new(config.verbosity.min(2)),
             workers: Mutex::default(),
+            users: RwLock::default(),
             config,
         }
+    }
+
+    /// Who may come in; `None` is everybody.
+    pub fn users(&self) -> Option<Arc<Users>> {
+        self.users.read().clone()
+    }
+
+    /// Changes who may come in, for clients that have not said who they are.
+    pub fn set_users(&self, users: Option<Users>) {
+        *self.users.write() = users.map(Arc::new);
     }
 
     /// The counts of one more worker, which it alone writes.

@@ -1,10 +1,18 @@
 //! What each command means: requests meet the store here, and nowhere else. Knows no sockets.
 
+mod admin;
+pub mod auth;
+mod classic;
 pub mod connections;
 pub mod counts;
+mod dump;
 pub mod engine;
+mod meta;
+mod meta_store;
 pub mod output;
+mod reply;
 pub mod session;
+mod storing;
 pub mod watch;
 
 pub use connections::{Address, Connection, Connections, State};

@@ -9,9 +9,11 @@ pub enum Change<'v> {
     Keep,
     /// A new item takes its place.
     Put(NewItem<'v>),
-    /// The value gets longer at its end; client flags, expiry and lease state stay. Only for an item that is there.
+    /// The value gets longer at its end; client flags and expiry stay, stale and lease marks go. Only for an item
+    /// that is there.
     Append(NewValue<'v>, CasChange),
-    /// The value gets longer at its front; client flags, expiry and lease state stay. Only for an item that is there.
+    /// The value gets longer at its front; client flags and expiry stay, stale and lease marks go. Only for an item
+    /// that is there.
     Prepend(NewValue<'v>, CasChange),
     /// The value stays, what is said of it changes. Only for an item that is there.
     Amend(Amend),

@@ -270,8 +270,6 @@ impl Shard {
         let new = NewItem {
             cas,
             binary_key: entry.binary_key,
-            stale: entry.stale,
-            lease_granted: entry.lease_granted,
             ..NewItem::plain(NewValue::Bytes(&joined), entry.client_flags, entry.expiry)
         };
         self.put(key, now, new)
