@@ -15,7 +15,7 @@ pub mod session;
 mod storing;
 pub mod watch;
 
-pub use connections::{Address, Connection, Connections, State};
+pub use connections::{Address, CloseReason, Connection, Connections, State};
 pub use counts::Counts;
 pub use engine::{Engine, MEMCACHED_VERSION};
 pub use output::Output;
