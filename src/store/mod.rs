@@ -51,6 +51,10 @@ pub struct Evicted<'a> {
     pub idle: u32,
     /// Its size as memcached counts it, in bytes.
     pub size: usize,
+    /// Length of its value in bytes.
+    pub value_len: usize,
+    /// When it was thrown out.
+    pub now: Now,
 }
 
 /// Called under a shard's lock for each evicted item; must be quick and must not call the store.

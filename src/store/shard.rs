@@ -292,6 +292,8 @@ impl Shard {
                     remaining: entry.expiry.remaining(now),
                     idle: now.seconds().saturating_sub(entry.last_access),
                     size: memcached_size(key.len(), entry.value.view().len(), entry.client_flags != 0),
+                    value_len: entry.value.view().len(),
+                    now,
                 });
             }
             let fetched = entry.fetched;

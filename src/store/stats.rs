@@ -61,6 +61,37 @@ impl Default for Stats {
 }
 
 impl Stats {
+    /// Takes away what had been counted at `earlier`; what tells of now stays.
+    pub fn since(&mut self, earlier: &Stats) {
+        for (class, earlier) in self.classes.iter_mut().zip(&earlier.classes) {
+            let ClassStats {
+                items: _,
+                bytes: _,
+                age: _,
+                evicted_time: _,
+                evicted,
+                evicted_nonzero,
+                evicted_unfetched,
+                evicted_active,
+                expired_unfetched,
+                reclaimed,
+                crawler_reclaimed,
+                crawler_items_checked,
+                out_of_memory,
+            } = class;
+            *evicted -= earlier.evicted;
+            *evicted_nonzero -= earlier.evicted_nonzero;
+            *evicted_unfetched -= earlier.evicted_unfetched;
+            *evicted_active -= earlier.evicted_active;
+            *expired_unfetched -= earlier.expired_unfetched;
+            *reclaimed -= earlier.reclaimed;
+            *crawler_reclaimed -= earlier.crawler_reclaimed;
+            *crawler_items_checked -= earlier.crawler_items_checked;
+            *out_of_memory -= earlier.out_of_memory;
+        }
+        self.total_items -= earlier.total_items;
+    }
+
     /// One count, added up over the classes.
     pub fn sum(&self, count: impl Fn(&ClassStats) -> u64) -> u64 {
         self.classes.iter().map(count).sum()
