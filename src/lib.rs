@@ -3,5 +3,4 @@
 pub mod command;
 pub mod config;
 pub mod protocol;
-pub mod server;
 pub mod store;

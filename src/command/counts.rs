@@ -31,7 +31,7 @@ macro_rules! counts {
         pub struct $name { $($(#[$doc])* pub $field: Counter,)* }
 
         /// Sums of the counts of the same names over all workers.
-        #[derive(Clone, Copy, Debug, Default)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[allow(missing_docs)]
         pub struct $totals { $(pub $field: u64,)* }
 

@@ -3,12 +3,15 @@
 use super::auth::Users;
 use super::connections::Connections;
 use super::counts::{Counts, Totals};
-use super::watch::WatchHub;
+use super::detail::Detail;
+use super::log;
+use super::tuning::Tuning;
+use super::watch::{Classes, WatchHub, Watcher};
 use crate::config::Config;
-use crate::store::{Options, Store};
+use crate::store::{Now, Options, Stats, Store};
 use parking_lot::{Mutex, RwLock};
-use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// The version clients are told: the memcached whose behaviour this server has.
 pub const MEMCACHED_VERSION: &str = "1.6.45";
@@ -25,8 +28,34 @@ pub struct Engine {
     pub watch: Arc<WatchHub>,
     /// `verbosity`: 0 to 2.
     pub verbosity: AtomicU8,
+    /// `stats detail`.
+    pub detail: Detail,
+    /// What the commands of memcached's own engine have set.
+    pub tuning: Mutex<Tuning>,
+    /// Second since start of the last flush; 0 if there was none.
+    pub oldest_live: AtomicU32,
+    /// What TLS counts.
+    pub tls: TlsCounts,
+    /// Reads the certificates anew; set by whoever serves TLS.
+    refresh_certificates: OnceLock<RefreshHook>,
     workers: Mutex<Workers>,
     users: RwLock<Option<Arc<Users>>>,
+}
+
+/// Reads the certificates anew, or says in one line why it could not.
+pub type RefreshHook = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// What TLS counts, whoever serves it.
+#[derive(Debug, Default)]
+pub struct TlsCounts {
+    /// Handshakes that failed.
+    pub handshake_errors: AtomicU64,
+    /// Connections that broke the TLS protocol after the handshake.
+    pub protocol_errors: AtomicU64,
+    /// Sessions that were not resumed.
+    pub new_sessions: AtomicU64,
+    /// Second, on the store's clock, at which the certificates were last read.
+    pub refreshed: AtomicU32,
 }
 
 #[derive(Default)]
@@ -34,6 +63,8 @@ struct Workers {
     counts: Vec<Arc<Counts>>,
     /// The sums at the last `stats reset`.
     baseline: Totals,
+    /// The store's counts at the last `stats reset`.
+    store_baseline: Stats,
 }
 
 impl Engine {
@@ -50,6 +81,11 @@ impl Engine {
             connections: Connections::default(),
             watch: Arc::default(),
             verbosity: AtomicU8::new(config.verbosity.min(2)),
+            detail: Detail::new(config.detail, config.prefix_delimiter),
+            tuning: Mutex::new(Tuning::new(&config.inert)),
+            oldest_live: AtomicU32::new(0),
+            tls: TlsCounts::default(),
+            refresh_certificates: OnceLock::new(),
             workers: Mutex::default(),
             users: RwLock::default(),
             config,
@@ -81,10 +117,72 @@ impl Engine {
         totals
     }
 
-    /// Starts counting from zero again. Workers go on counting; the sums so far are taken away from then on.
-    pub fn reset_totals(&self) {
+    /// The store's counts since the last reset, and its gauges as they are.
+    pub fn store_stats(&self, now: Now) -> Stats {
+        let mut stats = self.store.stats(now);
+        stats.since(&self.workers.lock().store_baseline);
+        stats
+    }
+
+    /// Starts counting from zero again; gauges stay. Workers and store go on counting: the sums so far are taken away
+    /// from then on.
+    pub fn reset(&self, now: Now) {
+        let stats = self.store.stats(now);
         let mut workers = self.workers.lock();
         workers.baseline = workers.sum();
+        workers.store_baseline = stats;
+        drop(workers);
+        let connections = &self.connections;
+        for counter in [
+            &connections.total,
+            &connections.rejected,
+            &connections.listen_disabled,
+            &connections.listen_disabled_micros,
+            &self.watch.sent,
+            &self.watch.skipped,
+            &self.tls.handshake_errors,
+            &self.tls.protocol_errors,
+            &self.tls.new_sessions,
+        ] {
+            counter.store(0, Ordering::Relaxed);
+        }
+        self.tuning.lock().crawls = 0;
+        self.detail.clear();
+    }
+
+    /// Adds a watcher, as [`WatchHub::add`] does, and has the store tell of evictions if it wants them.
+    pub fn watch(&self, classes: Classes, wake: Box<dyn Fn() + Send + Sync>) -> Option<Arc<Watcher>> {
+        let watcher = self.watch.add(classes, self.config.watcher_logbuf, wake)?;
+        if classes.overlaps(Classes::EVICTIONS) {
+            self.store.on_eviction(Some(log::eviction_hook(self.watch.clone())));
+        }
+        Some(watcher)
+    }
+
+    /// Removes a watcher whose connection is being closed.
+    pub fn unwatch(&self, watcher: &Arc<Watcher>) {
+        self.watch.remove(watcher);
+        if !self.watch.wants(Classes::EVICTIONS) {
+            self.store.on_eviction(None);
+        }
+    }
+
+    /// Seconds since start.
+    pub fn uptime(&self, now: Now) -> u32 {
+        now.seconds().saturating_sub((Now::EARLIEST / 1000) as u32)
+    }
+
+    /// Sets what [`Engine::refresh_certificates`] does; only the first call counts.
+    pub fn on_refresh_certificates(&self, hook: RefreshHook) {
+        let _ = self.refresh_certificates.set(hook);
+    }
+
+    /// Reads the certificates anew. The error is the line to answer with.
+    pub fn refresh_certificates(&self) -> Result<(), String> {
+        match self.refresh_certificates.get() {
+            Some(refresh) => refresh(),
+            None => Err("Error TLS not enabled".to_owned()),
+        }
     }
 }
 

@@ -5,17 +5,25 @@ pub mod auth;
 mod classic;
 pub mod connections;
 pub mod counts;
+pub mod detail;
 mod dump;
 pub mod engine;
+pub mod log;
 mod meta;
 mod meta_store;
 pub mod output;
 mod reply;
 pub mod session;
+mod stats;
+mod stats_classes;
+mod stats_settings;
 mod storing;
+#[cfg(test)]
+mod testing;
+pub mod tuning;
 pub mod watch;
 
-pub use connections::{Address, CloseReason, Connection, Connections, State};
+pub use connections::{Address, Connection, Connections, State};
 pub use counts::Counts;
 pub use engine::{Engine, MEMCACHED_VERSION};
 pub use output::Output;

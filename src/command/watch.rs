@@ -147,6 +147,11 @@ impl WatchHub {
         self.watchers.lock().len()
     }
 
+    /// How many lines have been written, whoever received them.
+    pub fn written(&self) -> u64 {
+        self.next_id.load(Ordering::Relaxed)
+    }
+
     /// Queues a line for those who watch the class. `event` is everything after `ts=... gid=... `, without LF.
     pub fn log(&self, class: Classes, unix_micros: u128, event: std::fmt::Arguments<'_>) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;

@@ -1,0 +1,113 @@
+//! `stats items` and `stats slabs`: counts by size class. Readers join the two by class, so both show the same classes:
+//! those that have items, or have counted anything. Memory is not laid out by class; pages are as memcached would need.
+
+use super::counts::{ClassTotals, Totals};
+use super::session::Context;
+use super::stats::Lines;
+use crate::store::{CLASS_COUNT, ClassStats, Stats, chunk_size};
+
+/// Bytes of one of memcached's pages.
+const PAGE: usize = 1 << 20;
+
+pub(super) fn put_items(mut lines: Lines<'_>, context: &Context<'_>) {
+    let engine = context.engine;
+    let maintainer = engine.config.inert.lru_maintainer;
+    let temporary = engine.tuning.lock().temporary_ttl.is_some();
+    let (store, totals) = (engine.store_stats(context.now), engine.totals());
+    for class in shown(&store, &totals) {
+        let (stats, counts) = (&store.classes[class], &totals.classes[class]);
+        let mut add = |name: &str, value: u64| lines.add(format_args!("items:{class}:{name}"), value);
+        add("number", stats.items);
+        if maintainer {
+            add("number_hot", 0);
+            add("number_warm", 0);
+            add("number_cold", stats.items);
+            if temporary {
+                add("number_temp", 0);
+            }
+            add("age_hot", 0);
+            add("age_warm", 0);
+        }
+        add("age", stats.age);
+        add("mem_requested", stats.bytes);
+        add("evicted", stats.evicted);
+        add("evicted_nonzero", stats.evicted_nonzero);
+        add("evicted_time", stats.evicted_time);
+        add("outofmemory", stats.out_of_memory);
+        add("tailrepairs", 0);
+        add("reclaimed", stats.reclaimed);
+        add("expired_unfetched", stats.expired_unfetched);
+        add("evicted_unfetched", stats.evicted_unfetched);
+        if maintainer {
+            add("evicted_active", stats.evicted_active);
+        }
+        add("crawler_reclaimed", stats.crawler_reclaimed);
+        add("crawler_items_checked", stats.crawler_items_checked);
+        add("lrutail_reflocked", 0);
+        if maintainer {
+            add("moves_to_cold", 0);
+            add("moves_to_warm", 0);
+            add("moves_within_lru", 0);
+            add("direct_reclaims", 0);
+            add("hits_to_hot", 0);
+            add("hits_to_warm", 0);
+            add("hits_to_cold", counts.get_hits);
+            add("hits_to_temp", 0);
+        }
+    }
+}
+
+pub(super) fn put_slabs(mut lines: Lines<'_>, context: &Context<'_>) {
+    let engine = context.engine;
+    let (store, totals) = (engine.store_stats(context.now), engine.totals());
+    let mut active = 0;
+    for class in shown(&store, &totals) {
+        active += 1;
+        let chunks = Chunks::of(class, &store.classes[class]);
+        let counts = &totals.classes[class];
+        let mut add = |name: &str, value: u64| lines.add(format_args!("{class}:{name}"), value);
+        add("chunk_size", chunk_size(class) as u64);
+        add("chunks_per_page", chunks.per_page);
+        add("total_pages", chunks.pages);
+        add("total_chunks", chunks.pages * chunks.per_page);
+        add("used_chunks", chunks.used);
+        add("free_chunks", chunks.pages * chunks.per_page - chunks.used);
+        add("free_chunks_end", 0);
+        add("get_hits", counts.get_hits);
+        add("cmd_set", counts.cmd_set);
+        add("delete_hits", counts.delete_hits);
+        add("incr_hits", counts.incr_hits);
+        add("decr_hits", counts.decr_hits);
+        add("cas_hits", counts.cas_hits);
+        add("cas_badval", counts.cas_badval);
+        add("touch_hits", counts.touch_hits);
+    }
+    lines.add("active_slabs", active);
+    lines.add("total_malloced", store.memory_bytes);
+}
+
+/// The pages of one class, of which an empty class has one.
+struct Chunks {
+    per_page: u64,
+    pages: u64,
+    used: u64,
+}
+
+impl Chunks {
+    fn of(class: usize, stats: &ClassStats) -> Chunks {
+        let size = chunk_size(class) as u64;
+        let per_page = PAGE as u64 / size;
+        // Items of the last class may take several chunks each.
+        let used = stats.items.max(stats.bytes.div_ceil(size));
+        Chunks { per_page, pages: used.div_ceil(per_page).max(1), used }
+    }
+}
+
+fn shown<'s>(store: &'s Stats, totals: &'s Totals) -> impl Iterator<Item = usize> + 's {
+    (1..CLASS_COUNT).filter(|&class| {
+        let stats = &store.classes[class];
+        let seen = stats.items | stats.evicted | stats.expired_unfetched | stats.reclaimed;
+        let seen = seen | stats.crawler_reclaimed | stats.out_of_memory;
+        seen > 0 || totals.classes[class] != ClassTotals::default()
+    })
+}
