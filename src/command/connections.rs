@@ -1,7 +1,6 @@
 //! The table of client connections, for `stats conns` and for closing idle ones. Knows no socket.
 
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -61,6 +60,35 @@ impl State {
     }
 }
 
+/// Why a connection was closed, in the words of memcached's log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum CloseReason {
+    /// Either side was done.
+    Normal,
+    /// Reading, writing or answering failed.
+    Error,
+    /// It sent no command for too long.
+    IdleTimeout,
+    /// The server ends.
+    Shutdown,
+}
+
+impl CloseReason {
+    const ALL: [CloseReason; 4] =
+        [CloseReason::Normal, CloseReason::Error, CloseReason::IdleTimeout, CloseReason::Shutdown];
+
+    /// memcached's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            CloseReason::Normal => "normal",
+            CloseReason::Error => "error",
+            CloseReason::IdleTimeout => "idle_timeout",
+            CloseReason::Shutdown => "shutdown",
+        }
+    }
+}
+
 /// One client connection, shared by its worker (which writes) and the table (which reads).
 #[derive(Debug)]
 pub struct Connection {
@@ -70,19 +98,24 @@ pub struct Connection {
     pub peer: Address,
     /// The listener it came through.
     pub listener: Arc<Address>,
+    /// The number of the worker that serves it.
+    pub worker: u16,
     state: AtomicU8,
+    close_reason: AtomicU8,
     /// Second, on the store's clock, of the last command.
     last_command: AtomicU32,
 }
 
 impl Connection {
     /// A connection that has just been accepted, at this second of the store's clock.
-    pub fn new(fd: u32, peer: Address, listener: Arc<Address>, second: u32) -> Connection {
+    pub fn new(fd: u32, peer: Address, listener: Arc<Address>, worker: u16, second: u32) -> Connection {
         Connection {
             fd,
             peer,
             listener,
+            worker,
             state: AtomicU8::new(State::Read as u8),
+            close_reason: AtomicU8::new(CloseReason::Normal as u8),
             last_command: AtomicU32::new(second),
         }
     }
@@ -95,6 +128,18 @@ impl Connection {
     /// Notes what it is doing.
     pub fn set_state(&self, state: State) {
         self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// Why it is being closed.
+    pub fn close_reason(&self) -> CloseReason {
+        CloseReason::ALL[usize::from(self.close_reason.load(Ordering::Relaxed)) % CloseReason::ALL.len()]
+    }
+
+    /// Notes why it is about to be closed; the first reason given stays.
+    pub fn set_close_reason(&self, reason: CloseReason) {
+        let normal = CloseReason::Normal as u8;
+        let _ =
+            self.close_reason.compare_exchange(normal, reason as u8, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Second, on the store's clock, of its last command.
@@ -111,7 +156,7 @@ impl Connection {
 /// The open connections and listeners, and how many there have been.
 #[derive(Debug, Default)]
 pub struct Connections {
-    open: Mutex<BTreeMap<u32, Arc<Connection>>>,
+    open: Mutex<Table>,
     listeners: Mutex<Vec<(u32, Arc<Address>)>>,
     /// Connections accepted since start or reset.
     pub total: AtomicU64,
@@ -125,26 +170,50 @@ pub struct Connections {
     pub accepting: AtomicU8,
 }
 
+/// Connections by descriptor: descriptors are small numbers, given out again lowest first.
+///
+/// Invariant: `count` is the number of places taken.
+#[derive(Debug, Default)]
+struct Table {
+    places: Vec<Option<Arc<Connection>>>,
+    count: usize,
+}
+
 impl Connections {
     /// Adds one that has been accepted.
     pub fn add(&self, connection: Arc<Connection>) {
         self.total.fetch_add(1, Ordering::Relaxed);
-        self.open.lock().insert(connection.fd, connection);
+        let place = connection.fd as usize;
+        let mut table = self.open.lock();
+        if place >= table.places.len() {
+            table.places.resize(place + 1, None);
+        }
+        if table.places[place].replace(connection).is_none() {
+            table.count += 1;
+        }
     }
 
     /// Removes one that is being closed; call it before its descriptor is, so that the number stays unique.
     pub fn remove(&self, fd: u32) {
-        self.open.lock().remove(&fd);
+        let mut table = self.open.lock();
+        if table.places.get_mut(fd as usize).is_some_and(|place| place.take().is_some()) {
+            table.count -= 1;
+        }
     }
 
     /// How many are open.
     pub fn open_count(&self) -> usize {
-        self.open.lock().len()
+        self.open.lock().count
     }
 
     /// The open ones, by descriptor.
     pub fn open(&self) -> Vec<Arc<Connection>> {
-        self.open.lock().values().cloned().collect()
+        self.open.lock().places.iter().flatten().cloned().collect()
+    }
+
+    /// Shows each open one to `visit`, which must be quick and must not call back.
+    pub fn for_each(&self, mut visit: impl FnMut(&Connection)) {
+        self.open.lock().places.iter().flatten().for_each(|connection| visit(connection));
     }
 
     /// Adds a listening socket.
@@ -155,5 +224,36 @@ impl Connections {
     /// The listening sockets: descriptor and address.
     pub fn listeners(&self) -> Vec<(u32, Arc<Address>)> {
         self.listeners.lock().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(fd: u32) -> Arc<Connection> {
+        let nowhere = Address::Unix("".into());
+        Arc::new(Connection::new(fd, nowhere.clone(), Arc::new(nowhere), 0, 10))
+    }
+
+    #[test]
+    fn the_table_counts_what_is_in_it() {
+        let connections = Connections::default();
+        connections.add(connection(30));
+        connections.add(connection(7));
+        assert_eq!(connections.open().iter().map(|open| open.fd).collect::<Vec<_>>(), [7, 30]);
+        connections.remove(30);
+        connections.remove(30);
+        connections.remove(31);
+        assert_eq!(connections.open_count(), 1);
+        assert_eq!(connections.total.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn the_first_reason_to_close_stays() {
+        let connection = connection(1);
+        connection.set_close_reason(CloseReason::IdleTimeout);
+        connection.set_close_reason(CloseReason::Error);
+        assert_eq!(connection.close_reason().name(), "idle_timeout");
     }
 }

@@ -1,6 +1,6 @@
 //! The lines that watchers receive, in memcached's form. Each costs one load when nobody watches its class.
 
-use super::connections::{Address, Connection};
+use super::connections::{Address, CloseReason, Connection};
 use super::dump::put_encoded;
 use super::session::Context;
 use super::watch::{Classes, WatchHub};
@@ -36,19 +36,6 @@ pub enum StoreStatus {
     TooLarge,
     /// There was no memory.
     NoMemory,
-}
-
-/// Why a connection was closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseReason {
-    /// The client closed it, or asked for it.
-    Normal,
-    /// Reading or writing failed, or the client broke the protocol.
-    Error,
-    /// It was idle for too long.
-    IdleTimeout,
-    /// The server ends.
-    Shutdown,
 }
 
 /// A key was read: `size` is the length of its value, both numbers 0 if there is none.
@@ -122,12 +109,7 @@ pub fn conn_new(hub: &WatchHub, connection: &Connection, now: Now) {
 /// A connection was closed.
 pub fn conn_close(hub: &WatchHub, connection: &Connection, now: Now, reason: CloseReason) {
     if hub.wants(Classes::CONNEVENTS) {
-        let reason = match reason {
-            CloseReason::Normal => "normal",
-            CloseReason::Error => "error",
-            CloseReason::IdleTimeout => "idle_timeout",
-            CloseReason::Shutdown => "shutdown",
-        };
+        let reason = reason.name();
         let (peer, cfd) = (Remote(&connection.peer), connection.fd);
         hub.log(
             Classes::CONNEVENTS,

@@ -23,7 +23,7 @@ mod testing;
 pub mod tuning;
 pub mod watch;
 
-pub use connections::{Address, Connection, Connections, State};
+pub use connections::{Address, CloseReason, Connection, Connections, State};
 pub use counts::Counts;
 pub use engine::{Engine, MEMCACHED_VERSION};
 pub use output::Output;

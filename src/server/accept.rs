@@ -1,0 +1,160 @@
+//! Accepting: takes new connections within the limit and hands them to the workers in turn.
+
+use super::Server;
+use super::error::Error;
+use super::limit::Slot;
+use super::listen::{ListenSocket, Listener, SocketFile};
+use super::socket;
+use crate::command::Address;
+use nix::errno::Errno;
+use std::future::poll_fn;
+use std::io::{self, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Semaphore, watch};
+
+/// A connection on its way to its worker.
+pub(super) struct Accepted {
+    pub(super) stream: socket::Accepted,
+    pub(super) peer: Address,
+    pub(super) listener: Arc<Address>,
+    pub(super) slot: Slot,
+}
+
+/// One listener being served.
+pub(super) struct Acceptor {
+    socket: AcceptSocket,
+    /// Removed with the listener.
+    _file: Option<SocketFile>,
+    address: Arc<Address>,
+    server: Arc<Server>,
+    lingering: Arc<Semaphore>,
+}
+
+enum AcceptSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// What a client over the limit reads before its end.
+const REFUSAL: &[u8] = b"ERROR Too many open connections\r\n";
+
+/// Refused clients that are given time to read why; more are closed without.
+const LINGERING: usize = 64;
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Pause after the system had no descriptor or memory left for a connection.
+const OUT_OF_ROOM: Duration = Duration::from_millis(50);
+
+impl Acceptor {
+    /// Registers a listener with this thread's runtime.
+    pub(super) fn new(listener: Listener, server: Arc<Server>) -> Result<Acceptor, Error> {
+        let failed = |source| Error::system("wait for connections", source);
+        let (socket, file) = match listener.socket {
+            ListenSocket::Tcp(socket) => {
+                (AcceptSocket::Tcp(TcpListener::from_std(socket).map_err(failed)?), None)
+            }
+            ListenSocket::Unix(socket, file) => {
+                (AcceptSocket::Unix(UnixListener::from_std(socket).map_err(failed)?), Some(file))
+            }
+        };
+        let lingering = Arc::new(Semaphore::new(LINGERING));
+        Ok(Acceptor { socket, _file: file, address: listener.address, server, lingering })
+    }
+
+    /// Accepts until told to stop, then takes once more what is waiting already.
+    pub(super) async fn run(self, mut stop: watch::Receiver<bool>) {
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => {}
+            () = self.accept_all() => {}
+        }
+        for _ in 0..self.server.engine.config.backlog {
+            let waiting = poll_fn(|cx| Poll::Ready(self.poll_accept(cx))).await;
+            let Poll::Ready(Ok((stream, peer))) = waiting else { return };
+            let Some(slot) = self.server.limit.take() else { return };
+            self.hand_over(stream, peer, slot).await;
+        }
+    }
+
+    async fn accept_all(&self) {
+        loop {
+            match poll_fn(|cx| self.poll_accept(cx)).await {
+                Ok((stream, peer)) => self.accepted(stream, peer).await,
+                Err(error) => self.recover(error).await,
+            }
+        }
+    }
+
+    /// With maxconns_fast a client over the limit is refused. Without, it waits for a place as it would in the
+    /// backlog, and those behind it do.
+    async fn accepted(&self, stream: socket::Accepted, peer: Address) {
+        let connections = &self.server.engine.connections;
+        let slot = match self.server.engine.config.maxconns_fast {
+            true => self.server.limit.take(),
+            false => Some(self.server.limit.wait(connections).await),
+        };
+        match slot {
+            Some(slot) => self.hand_over(stream, peer, slot).await,
+            None => {
+                connections.rejected.fetch_add(1, Ordering::Relaxed);
+                self.refuse(stream);
+            }
+        }
+    }
+
+    async fn hand_over(&self, stream: socket::Accepted, peer: Address, slot: Slot) {
+        self.server.hand_over(Accepted { stream, peer, listener: self.address.clone(), slot }).await;
+    }
+
+    /// Says why, and closes once the client has read it: closing at once could reset what it has not read yet.
+    fn refuse(&self, stream: socket::Accepted) {
+        let told = match &stream {
+            socket::Accepted::Tcp(stream) => {
+                (&mut &*stream).write(REFUSAL).and_then(|_| stream.shutdown(Shutdown::Write))
+            }
+            socket::Accepted::Unix(stream) => {
+                (&mut &*stream).write(REFUSAL).and_then(|_| stream.shutdown(Shutdown::Write))
+            }
+        };
+        let Ok(place) = self.lingering.clone().try_acquire_owned() else { return };
+        let (Ok(()), Ok((mut socket, _))) = (told, socket::Socket::new(stream)) else { return };
+        tokio::spawn(async move {
+            let mut dropped = [0; 1024];
+            let end = async {
+                while poll_fn(|cx| socket.poll_read(cx, &mut dropped)).await.is_ok_and(|count| count > 0) {}
+            };
+            let _ = tokio::time::timeout(LINGER, end).await;
+            drop(place);
+        });
+    }
+
+    /// After a failed accept: goes on at once if it was that one connection's fault, later if the system has no
+    /// descriptor or memory left.
+    async fn recover(&self, error: io::Error) {
+        let of_one = [Errno::ECONNABORTED, Errno::ECONNRESET, Errno::EPROTO, Errno::EINTR, Errno::EPERM];
+        if error.raw_os_error().is_some_and(|code| of_one.contains(&Errno::from_raw(code))) {
+            return;
+        }
+        let _stopped = self.server.limit.stop_accepting(&self.server.engine.connections);
+        tokio::time::sleep(OUT_OF_ROOM).await;
+    }
+
+    /// The next connection, taken off this runtime again: its worker's will wait for it.
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(socket::Accepted, Address)>> {
+        Poll::Ready(match &self.socket {
+            AcceptSocket::Tcp(socket) => {
+                let (stream, peer) = ready!(socket.poll_accept(cx))?;
+                stream.into_std().map(|stream| (socket::Accepted::Tcp(stream), Address::Tcp(peer)))
+            }
+            AcceptSocket::Unix(socket) => {
+                let (stream, _) = ready!(socket.poll_accept(cx))?;
+                stream.into_std().map(|stream| (socket::Accepted::Unix(stream), (*self.address).clone()))
+            }
+        })
+    }
+}

@@ -1,0 +1,52 @@
+//! Why the server could not start or go on, in words for the operator, with the exit code scripts expect.
+
+use std::io;
+
+/// Why the server could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing says where to listen.
+    #[error("nothing to listen on: TCP is off (-p 0) and there is no UNIX socket; give -p PORT or -s FILE")]
+    NothingToListenOn,
+    /// No address of a listener could be bound.
+    #[error("cannot listen on {address}: {source}; {advice}")]
+    Listen {
+        /// The address as written or resolved.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+        /// What to do about it.
+        advice: &'static str,
+    },
+    /// `-u` names nobody.
+    #[error("can't find the user {0} to switch to; name one that exists with -u USER")]
+    UnknownUser(String),
+    /// The system refused something that cannot be done without.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was to be done.
+        action: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The server in the background ended before it served; it has said why itself.
+    #[error("the server in the background did not start (exit code {0})")]
+    Daemon(i32),
+}
+
+impl Error {
+    /// For a system call that failed.
+    pub(super) fn system(action: impl Into<String>, source: impl Into<io::Error>) -> Error {
+        Error::System { action: action.into(), source: source.into() }
+    }
+
+    /// The process's exit code, as in sysexits.h and memcached.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Error::NothingToListenOn => 64,
+            Error::UnknownUser(_) => 67,
+            Error::Listen { .. } | Error::System { .. } => 71,
+            Error::Daemon(code) => *code,
+        }
+    }
+}

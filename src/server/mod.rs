@@ -1,0 +1,266 @@
+//! Everything between sockets and sessions: the only part that waits, reads the clock and owns sockets.
+//!
+//! [`run`] is the whole life of a server process. [`start`] is the part of it that belongs to no process: listeners,
+//! workers, store; [`Running::serve`] lives until it is told to stop, and drains.
+
+mod accept;
+mod clock;
+mod connection;
+mod daemon;
+mod desk;
+mod error;
+mod files;
+mod limit;
+mod listen;
+mod maintenance;
+mod privileges;
+mod signals;
+mod socket;
+mod worker;
+
+pub use error::Error;
+
+use crate::command::{Address, Engine};
+use crate::config::Config;
+use accept::{Accepted, Acceptor};
+use clock::Clock;
+use limit::Limit;
+use listen::Listener;
+use parking_lot::Mutex;
+use std::fmt::Arguments;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use worker::Order;
+
+/// How long connections have, when the server is told to stop, to be sent what they are owed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Serves as a process does, until a signal or `shutdown` ends it.
+pub fn run(config: Config) -> Result<(), Error> {
+    if config.daemon && !daemon::is_child() {
+        return daemon::launch();
+    }
+    let pidfile = config.pidfile.clone();
+    let (in_background, verbose, coredumps) = (config.daemon, config.verbosity > 0, config.coredumps);
+    let running = start(config)?;
+    let mut signals = signals::Signals::install(&running)?;
+    files::write_ports(running.addresses());
+    let _pidfile = pidfile.and_then(|path| files::PidFile::write(&path));
+    if in_background {
+        daemon::settle(verbose, coredumps)?;
+    } else {
+        announce(&running);
+    }
+    running.serve(async || signals.stop(|| {}).await)
+}
+
+/// Binds the listeners and starts the workers: from then on clients are served.
+pub fn start(mut config: Config) -> Result<Running, Error> {
+    privileges::raise_limits(&mut config)?;
+    let mut listeners = listen::bind_tcp(&config)?;
+    privileges::lock_memory(&config);
+    privileges::drop_root(&config)?;
+    listeners.extend(listen::bind_unix(&config)?);
+    if listeners.is_empty() {
+        return Err(Error::NothingToListenOn);
+    }
+    if config.udp_port != 0 {
+        log(format_args!("UDP port {} is not served: this server speaks TCP only", config.udp_port));
+    }
+    Running::new(config, listeners)
+}
+
+/// A server whose listeners are bound and whose workers wait for connections.
+pub struct Running {
+    server: Arc<Server>,
+    addresses: Vec<Arc<Address>>,
+    runtime: Runtime,
+    accepting: JoinSet<()>,
+    stop_accepting: watch::Sender<bool>,
+    end: watch::Sender<bool>,
+    stops: mpsc::Receiver<Stop>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What the threads of a server share.
+pub(crate) struct Server {
+    engine: Arc<Engine>,
+    clock: Clock,
+    limit: Limit,
+    workers: Vec<mpsc::Sender<Order>>,
+    /// The worker that gets the next connection.
+    next_worker: AtomicUsize,
+    stop: mpsc::Sender<Stop>,
+    failure: Mutex<Option<Error>>,
+}
+
+/// Why the server is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// A client's `shutdown`.
+    Command,
+    /// A thread could not go on.
+    Failure,
+}
+
+impl Running {
+    fn new(config: Config, listeners: Vec<Listener>) -> Result<Running, Error> {
+        let threads = config.threads.clamp(1, usize::from(u16::MAX));
+        let (orders, inboxes): (Vec<_>, Vec<_>) = (0..threads).map(|_| mpsc::channel(worker::ORDERS)).unzip();
+        let (stop, stops) = mpsc::channel(4);
+        let server = Arc::new(Server {
+            clock: Clock::new(),
+            limit: Limit::new(config.conn_limit),
+            engine: Arc::new(Engine::new(Arc::new(config))),
+            workers: orders,
+            next_worker: AtomicUsize::new(0),
+            stop,
+            failure: Mutex::default(),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| Error::system("wait for connections", source))?;
+        let mut running = Running {
+            addresses: listeners.iter().map(|listener| listener.address.clone()).collect(),
+            accepting: JoinSet::new(),
+            stop_accepting: watch::Sender::new(false),
+            end: watch::Sender::new(false),
+            stops,
+            threads: Vec::new(),
+            runtime,
+            server,
+        };
+        running.start_threads(inboxes)?;
+        running.start_accepting(listeners)?;
+        Ok(running)
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &[Arc<Address>] {
+        &self.addresses
+    }
+
+    /// What its workers share.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.server.engine
+    }
+
+    /// Serves until `stop` (or a client's `shutdown`) says so, then answers what has been received and closes, within a
+    /// time of grace. A second call of `stop` that ends meanwhile makes it close at once.
+    pub fn serve(mut self, mut stop: impl AsyncFnMut()) -> Result<(), Error> {
+        let Running { server, runtime, accepting, stop_accepting, stops, .. } = &mut self;
+        runtime.block_on(async {
+            tokio::select! {
+                () = stop() => {}
+                _ = stops.recv() => {}
+            }
+            stop_accepting.send_replace(true);
+            while accepting.join_next().await.is_some() {}
+            server.order_all(|| Order::Drain).await;
+            tokio::select! {
+                _ = server.limit.all_free(GRACE) => {}
+                () = stop() => {}
+            }
+        });
+        let failure = self.server.failure.lock().take();
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn start_threads(&mut self, inboxes: Vec<mpsc::Receiver<Order>>) -> Result<(), Error> {
+        for (index, orders) in inboxes.into_iter().enumerate() {
+            self.threads.push(worker::start(self.server.clone(), index as u16, orders)?);
+        }
+        self.threads.push(maintenance::start(self.server.clone(), self.end.subscribe())?);
+        Ok(())
+    }
+
+    fn start_accepting(&mut self, listeners: Vec<Listener>) -> Result<(), Error> {
+        let _inside = self.runtime.enter();
+        let connections = &self.server.engine.connections;
+        for listener in listeners {
+            connections.add_listener(listener.fd(), listener.address.clone());
+            let acceptor = Acceptor::new(listener, self.server.clone())?;
+            self.accepting.spawn(acceptor.run(self.stop_accepting.subscribe()));
+        }
+        connections.accepting.store(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end.send_replace(true);
+        self.accepting.abort_all();
+        self.runtime.block_on(async {
+            while self.accepting.join_next().await.is_some() {}
+            self.server.order_all(|| Order::End).await;
+        });
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Server {
+    /// Gives a connection to the next worker.
+    async fn hand_over(&self, accepted: Accepted) {
+        let next = self.next_worker.fetch_add(1, Ordering::Relaxed) % self.workers.len();
+        let _ = self.workers[next].send(Order::Serve(accepted)).await;
+    }
+
+    async fn order_all(&self, order: impl Fn() -> Order) {
+        for worker in &self.workers {
+            let _ = worker.send(order()).await;
+        }
+    }
+
+    /// A client has asked the server to stop.
+    fn stop_by_command(&self, _graceful: bool) {
+        let _ = self.stop.try_send(Stop::Command);
+    }
+
+    /// A thread cannot go on: the server stops and reports the first such error.
+    fn fail(&self, error: Error) {
+        self.failure.lock().get_or_insert(error);
+        let _ = self.stop.try_send(Stop::Failure);
+    }
+}
+
+/// One line for the operator, on stderr. A stderr that is gone stops nobody.
+fn log(line: Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// One line on stdout: where it serves, and how to try it.
+fn announce(running: &Running) {
+    let addresses: Vec<_> = running.addresses().iter().map(|address| plain(address)).collect();
+    let attempt = match &**running.addresses.first().expect("a server without listeners does not start") {
+        Address::Tcp(address) if address.ip().is_unspecified() => {
+            format!("nc -q1 127.0.0.1 {}", address.port())
+        }
+        Address::Tcp(address) => format!("nc -q1 {} {}", address.ip(), address.port()),
+        Address::Unix(path) => format!("nc -q1 -U {path}"),
+    };
+    let memory = running.engine().config.memory_limit >> 20;
+    let mut stdout = std::io::stdout();
+    let _ = writeln!(
+        stdout,
+        "memcarp serves on {} ({memory} MiB). Try: printf 'version\\r\\n' | {attempt}",
+        addresses.join(", "),
+    );
+    let _ = stdout.flush();
+}
+
+fn plain(address: &Address) -> String {
+    match address {
+        Address::Tcp(address) => address.to_string(),
+        Address::Unix(path) => path.to_string(),
+    }
+}
