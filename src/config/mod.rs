@@ -1,10 +1,31 @@
 //! What the operator asked for, resolved once from what was written. Knows no sockets and no store.
+//!
+//! What was written is a list of options with their values, wherever it stands: a file's options are applied first,
+//! then the command line's, each through the one table in `options`, so that limits and messages are the same
+//! everywhere. What is meant is [`Config`], checked as a whole at the end.
+
+mod command_line;
+mod draft;
+mod error;
+mod getopt;
+mod help;
+mod listen;
+mod memcached_conf;
+mod options;
+mod suboptions;
+mod value;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+pub use command_line::{Invocation, read};
+pub use error::Error;
+
+/// The version of memcached whose behaviour is copied, which clients and scripts are told.
+pub const MEMCACHED_VERSION: &str = "1.6.45";
+
 /// What the operator asked for, as meant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// TCP port of listeners that name none (`-p`).
     pub tcp_port: Port,
@@ -131,7 +152,7 @@ pub enum Protocol {
 }
 
 /// `-Z` and `-o ssl_*`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Tls {
     /// PEM certificate chain (`ssl_chain_cert`).
     pub chain_cert: PathBuf,
@@ -156,7 +177,7 @@ pub struct Tls {
 }
 
 /// Options that memcached's engine needs and this one has no use for. Kept because tools read them back.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Inert {
     /// `-f`.
     pub growth_factor: f64,

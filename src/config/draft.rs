@@ -1,0 +1,284 @@
+//! A configuration while it is being read: what each option says, and the rules between options at the end.
+
+use std::path::PathBuf;
+
+use super::error::{Error, FAILURE, OS, USAGE};
+use super::value::Value;
+use super::{Config, ListenTls, Port, Protocol, Tls, listen};
+
+/// What was written so far, over the defaults.
+#[derive(Debug, Default)]
+pub struct Draft {
+    /// What options settled at once.
+    pub config: Config,
+    /// Said on standard error, without hindering the start.
+    pub warnings: Vec<String>,
+    /// `-Z`.
+    pub tls: bool,
+    /// `-o ssl_*`.
+    pub ssl: Ssl,
+    port_given: bool,
+    udp_port: Option<Port>,
+    /// Whether the list of addresses comes from the source being read now, and so grows.
+    listen_grows: bool,
+}
+
+/// `-o ssl_*` as written; used only under `-Z`.
+#[derive(Debug)]
+pub struct Ssl {
+    /// `ssl_chain_cert`.
+    pub chain_cert: Option<PathBuf>,
+    /// `ssl_key`; without it the key is looked for in the chain's file.
+    pub key: Option<PathBuf>,
+    /// `ssl_ca_cert`.
+    pub ca_cert: Option<PathBuf>,
+    /// `ssl_verify_mode`.
+    pub verify_mode: u8,
+    /// `ssl_keyformat`.
+    pub keyformat: u8,
+    /// `ssl_ciphers`.
+    pub ciphers: Option<String>,
+    /// `ssl_min_version`.
+    pub min_version: u8,
+    /// `ssl_session_cache`.
+    pub session_cache: bool,
+    /// `ssl_kernel_tls`.
+    pub kernel_tls: bool,
+    /// `ssl_wbuf_size`, in bytes.
+    pub wbuf_size: usize,
+}
+
+impl Default for Ssl {
+    fn default() -> Ssl {
+        Ssl {
+            chain_cert: None,
+            key: None,
+            ca_cert: None,
+            verify_mode: 0,
+            keyformat: 1,
+            ciphers: None,
+            min_version: 2,
+            session_cache: false,
+            kernel_tls: false,
+            wbuf_size: 16 << 10,
+        }
+    }
+}
+
+/// Puts a value that could be read in its place.
+pub fn set<T>(place: &mut T, value: Result<T, Error>) -> Result<(), Error> {
+    *place = value?;
+    Ok(())
+}
+
+/// The options that say more than one plain value.
+impl Draft {
+    /// What follows was written in another place (a file, then the command line), which wins over what was read.
+    pub fn next_source(&mut self) {
+        self.listen_grows = false;
+    }
+
+    /// `-p`.
+    pub fn tcp_port(&mut self, value: Value<'_>) -> Result<(), Error> {
+        self.port_given = true;
+        let write = "write a port from 1 to 65535, 0 for no TCP, or -1 for one the system chooses";
+        set(&mut self.config.tcp_port, port(value, write))
+    }
+
+    /// `-U`.
+    pub fn udp_port(&mut self, value: Value<'_>) -> Result<(), Error> {
+        self.udp_port = Some(port(value, "write -U 0, or leave it out: UDP is not served")?);
+        Ok(())
+    }
+
+    /// `-l`.
+    pub fn listen(&mut self, value: Value<'_>) -> Result<(), Error> {
+        let listeners = listen::read(&value.text())?;
+        if !std::mem::replace(&mut self.listen_grows, true) {
+            self.config.listen.clear();
+        }
+        self.config.listen.extend(listeners);
+        Ok(())
+    }
+
+    /// `-v`, or `--verbose=2`.
+    pub fn verbose(&mut self, value: Value<'_>) -> Result<(), Error> {
+        let verbosity = &mut self.config.verbosity;
+        if value.raw().is_empty() {
+            *verbosity = verbosity.saturating_add(1).min(3);
+            return Ok(());
+        }
+        set(verbosity, value.number(0..=3, USAGE))
+    }
+
+    /// `-t`.
+    pub fn threads(&mut self, value: Value<'_>) -> Result<(), Error> {
+        let threads = value.number(1..=1024, FAILURE)?;
+        if threads > 64 {
+            self.warnings
+                .push(format!("{threads} threads are many; as many as there are processors serve best"));
+        }
+        self.config.threads = threads;
+        Ok(())
+    }
+
+    /// `-b`. Below zero is the most, as listen(2) takes it.
+    pub fn backlog(&mut self, value: Value<'_>) -> Result<(), Error> {
+        let backlog: Result<i64, Error> = value.number(i64::MIN..=i64::MAX, USAGE);
+        let most = i32::MAX as u32;
+        set(&mut self.config.backlog, backlog.map(|backlog| u32::try_from(backlog).unwrap_or(most).min(most)))
+    }
+
+    /// `-B`.
+    pub fn protocol(&mut self, value: Value<'_>) -> Result<(), Error> {
+        self.config.protocol = match value.bytes() {
+            b"auto" => Protocol::Auto,
+            b"ascii" => Protocol::Ascii,
+            b"binary" => {
+                let message =
+                    "memcarp speaks only the text protocol; leave -B out, and have clients use that";
+                return Err(Error::new(USAGE, message));
+            }
+            _ => return Err(Error::new(USAGE, "write -B auto or -B ascii")),
+        };
+        Ok(())
+    }
+
+    /// `-D`, the only value whose blanks count.
+    pub fn prefix_delimiter(&mut self, value: Value<'_>) -> Result<(), Error> {
+        let first = value.raw().first().copied();
+        self.config.prefix_delimiter = first
+            .ok_or_else(|| Error::new(FAILURE, "write the character that ends a prefix, -D : for example"))?;
+        self.config.detail = true;
+        Ok(())
+    }
+
+    /// `-I`.
+    pub fn item_max(&mut self, value: Value<'_>) -> Result<(), Error> {
+        match value.size() {
+            Some(size @ 0x400..=0x4000_0000) => self.config.item_max = size as usize,
+            _ => return Err(Error::new(USAGE, "write a size from 1k to 1g, -I 4m for example")),
+        }
+        Ok(())
+    }
+
+    /// `-S`.
+    pub fn sasl(&mut self) -> Result<(), Error> {
+        Err(Error::new(USAGE, "memcarp has no SASL; write -Y FILE to ask for users and passwords"))
+    }
+
+    /// The configuration, if its parts agree with one another.
+    pub fn finish(mut self) -> Result<(Config, Vec<String>), Error> {
+        self.check_memory()?;
+        self.check_engine()?;
+        self.settle_udp()?;
+        self.settle_tls()?;
+        if self.config.auth_file.is_some() {
+            self.config.protocol = Protocol::Ascii;
+        }
+        Ok((self.config, self.warnings))
+    }
+
+    fn check_memory(&self) -> Result<(), Error> {
+        let Config { item_max, memory_limit, .. } = self.config;
+        let chunk = self.config.inert.slab_chunk_max as usize;
+        if item_max > memory_limit / 2 {
+            let (memory, least) = (memory_limit >> 20, (item_max * 2).div_ceil(1 << 20));
+            let message = format!(
+                "-m {memory} is too little memory for two items of {item_max} bytes (-I): \
+                 write -m {least} or more, or a smaller -I"
+            );
+            return Err(Error::new(USAGE, message));
+        }
+        if item_max % chunk != 0 {
+            let next = item_max.next_multiple_of(chunk);
+            let message = format!(
+                "-I {item_max} is not a multiple of {chunk}, as memcached has it: write -I {next}, \
+                 or add -o slab_chunk_max=1 for any number of KiB"
+            );
+            return Err(Error::new(USAGE, message));
+        }
+        Ok(())
+    }
+
+    /// Limits of options that do nothing here, kept so that a command line that passes also passes with memcached.
+    fn check_engine(&self) -> Result<(), Error> {
+        let inert = &self.config.inert;
+        if inert.hot_lru_pct + inert.warm_lru_pct > 80 {
+            return Err(Error::new(
+                USAGE,
+                "-o hot_lru_pct and warm_lru_pct are over 80 together; write less",
+            ));
+        }
+        if inert.temporary_ttl.is_some() && !inert.lru_maintainer {
+            return Err(Error::new(
+                USAGE,
+                "-o temporary_ttl needs lru_maintainer; leave no_lru_maintainer out",
+            ));
+        }
+        if inert.napi_ids as usize > self.config.threads {
+            return Err(Error::new(
+                USAGE,
+                format!("-N {} is more than the threads; write -t {0}", inert.napi_ids),
+            ));
+        }
+        Ok(())
+    }
+
+    fn settle_udp(&mut self) -> Result<(), Error> {
+        let Some(udp_port) = self.udp_port.filter(|&port| port != Port::Off) else {
+            return Ok(());
+        };
+        if self.config.auth_file.is_some() {
+            return Err(Error::new(USAGE, "UDP (-U) and authentication (-Y) exclude each other; write -U 0"));
+        }
+        if !self.port_given {
+            self.config.tcp_port = udp_port;
+        }
+        if let Port::Fixed(port) = udp_port {
+            self.config.udp_port = port;
+        }
+        Ok(())
+    }
+
+    fn settle_tls(&mut self) -> Result<(), Error> {
+        if !self.tls {
+            let prefixed = self.config.listen.iter().find(|listen| listen.tls != ListenTls::Inherit);
+            return match prefixed {
+                Some(listen) => {
+                    Err(Error::new(OS, format!("-l {}: notls:, btls: and mtls: need -Z", listen.host)))
+                }
+                None => Ok(()),
+            };
+        }
+        if self.config.tcp_port == Port::Off {
+            return Err(Error::new(USAGE, "TLS (-Z) is spoken over TCP only; leave -p 0 out"));
+        }
+        let ssl = std::mem::take(&mut self.ssl);
+        let chain_cert = ssl.chain_cert.ok_or_else(|| {
+            Error::new(USAGE, "TLS (-Z) needs a certificate; write -o ssl_chain_cert=FILE,ssl_key=FILE")
+        })?;
+        self.config.tls = Some(Tls {
+            key: ssl.key.unwrap_or_else(|| chain_cert.clone()),
+            chain_cert,
+            ca_cert: ssl.ca_cert,
+            verify_mode: ssl.verify_mode,
+            keyformat: ssl.keyformat,
+            ciphers: ssl.ciphers,
+            min_version: ssl.min_version,
+            session_cache: ssl.session_cache,
+            kernel_tls: ssl.kernel_tls,
+            wbuf_size: ssl.wbuf_size,
+        });
+        Ok(())
+    }
+}
+
+fn port(value: Value<'_>, write: &str) -> Result<Port, Error> {
+    match value.number::<i32>(-1..=65535, USAGE) {
+        Ok(-1) => Ok(Port::Ephemeral),
+        Ok(0) => Ok(Port::Off),
+        Ok(port) => u16::try_from(port).map(Port::Fixed).map_err(|_| Error::new(USAGE, write)),
+        Err(_) => Err(Error::new(USAGE, write)),
+    }
+}

@@ -1,0 +1,44 @@
+//! What an operator wrote that cannot be meant: where it stands, what to write instead, and the exit code.
+
+use std::fmt;
+
+/// The exit code of a value memcached's own checks refuse.
+pub const FAILURE: u8 = 1;
+/// The exit code of wrong usage (`EX_USAGE`), also of what only memcarp refuses.
+pub const USAGE: u8 = 64;
+/// The exit code of what the system will not give (`EX_OSERR`), such as an address to listen on.
+pub const OS: u8 = 71;
+
+/// A configuration that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    exit: u8,
+    message: String,
+}
+
+impl Error {
+    /// An error that ends the process with `exit`. `message` says what to write instead.
+    pub fn new(exit: u8, message: impl Into<String>) -> Error {
+        Error { exit, message: message.into() }
+    }
+
+    /// Says first where it stands: `-c 0`, or a file and line.
+    #[must_use]
+    pub fn at(mut self, place: impl fmt::Display) -> Error {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+
+    /// The status the process ends with: memcached's for what memcached refuses too.
+    pub fn exit(&self) -> u8 {
+        self.exit
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,162 @@
+//! The one table of memcached's options: how each is written, what its help says, and what it sets.
+
+use super::draft::{Draft, set};
+use super::error::{Error, FAILURE};
+use super::suboptions;
+use super::value::{MOST, Value};
+use Group::{Commands, Connections, Listening, Memory, NoEffect, Process, Refused};
+use Takes::{Flag, Maybe, Needs};
+
+/// An option of memcached's.
+pub struct Opt {
+    /// `p` of `-p`.
+    pub short: char,
+    /// `port` of `--port`.
+    pub long: &'static str,
+    /// Where `--help` shows it.
+    pub group: Group,
+    /// One line of `--help`, with the default in brackets.
+    pub help: &'static str,
+    /// Whether a value follows, and what is set.
+    pub takes: Takes,
+}
+
+/// The parts of `--help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Where connections come from.
+    Listening,
+    /// What is kept.
+    Memory,
+    /// How connections are served.
+    Connections,
+    /// What may be asked for, and by whom.
+    Commands,
+    /// The process.
+    Process,
+    /// Accepted, meaning something only to memcached's own engine: named in one paragraph.
+    NoEffect,
+    /// Known, so that the message can say what to do instead; not shown.
+    Refused,
+}
+
+/// Sets what a value says.
+pub type Setter = fn(&mut Draft, Value<'_>) -> Result<(), Error>;
+
+/// An option's value.
+#[derive(Clone, Copy)]
+pub enum Takes {
+    /// None.
+    Flag(fn(&mut Draft)),
+    /// One, called this in `--help`; empty if it was left out.
+    Maybe(&'static str, Setter),
+    /// One that must be there.
+    Needs(&'static str, Setter),
+}
+
+/// Every option of memcached 1.6.45 but `-h`, `-i` and `-V`.
+#[rustfmt::skip] // a table
+pub const OPTIONS: &[Opt] = &[
+    opt('p', "port", Listening, "TCP port; 0 is none, -1 one the system chooses [11211]",
+        Needs("PORT", Draft::tcp_port)),
+    opt('l', "listen", Listening, "addresses HOST[:PORT],...; '*' is all; may be repeated [127.0.0.1]",
+        Needs("ADDRESSES", Draft::listen)),
+    opt('s', "unix-socket", Listening, "listen on this UNIX socket instead of TCP",
+        Needs("FILE", |d, v| set(&mut d.config.unix_socket, v.path().map(Some)))),
+    opt('a', "unix-mask", Listening, "permissions of the UNIX socket, in octal [700]",
+        Needs("MODE", |d, v| set(&mut d.config.unix_mask, v.mode()))),
+    opt('U', "udp-port", Listening, "UDP is not served; without -p, TCP takes this port [0]",
+        Needs("PORT", Draft::udp_port)),
+    opt('B', "protocol", Listening, "auto or ascii; only the text protocol is spoken [auto]",
+        Needs("NAME", Draft::protocol)),
+    opt('Z', "enable-ssl", Listening, "TLS over TCP, with -o ssl_chain_cert=FILE,ssl_key=FILE",
+        Flag(|d| d.tls = true)),
+
+    opt('m', "memory-limit", Memory, "memory for items, in MiB [64]",
+        Needs("MIB", |d, v| set(&mut d.config.memory_limit, v.mebibytes()))),
+    opt('I', "max-item-size", Memory, "largest item, with k, m or g: 1k to 1g, at most half of -m [1m]",
+        Needs("SIZE", Draft::item_max)),
+    opt('M', "disable-evictions", Memory, "answer with an error when memory is full, rather than evict",
+        Flag(|d| d.config.evictions = false)),
+    opt('e', "memory-file", Memory, "file that keeps the items over a restart (stop with SIGUSR1)",
+        Needs("FILE", |d, v| set(&mut d.config.memory_file, v.path().map(Some)))),
+    opt('k', "lock-memory", Memory, "keep memory from being swapped out",
+        Flag(|d| d.config.lock_memory = true)),
+
+    opt('c', "conn-limit", Connections, "most client connections [1024]",
+        Needs("NUM", |d, v| set(&mut d.config.conn_limit, v.number(1..=MOST, FAILURE)))),
+    opt('t', "threads", Connections, "worker threads [4]",
+        Needs("NUM", Draft::threads)),
+    opt('b', "listen-backlog", Connections, "connections waiting to be accepted [1024]",
+        Needs("NUM", Draft::backlog)),
+    opt('R', "max-reqs-per-event", Connections, "requests of one connection before others get a turn [20]",
+        Needs("NUM", |d, v| set(&mut d.config.reqs_per_event, v.number(1..=MOST, FAILURE)))),
+
+    opt('Y', "auth-file", Commands, "file of USER:PASSWORD lines, one of which clients must send",
+        Needs("FILE", |d, v| set(&mut d.config.auth_file, v.path().map(Some)))),
+    opt('A', "enable-shutdown", Commands, "allow the shutdown command",
+        Flag(|d| d.config.shutdown_command = true)),
+    opt('F', "disable-flush-all", Commands, "refuse flush_all",
+        Flag(|d| d.config.flush = false)),
+    opt('X', "disable-dumping", Commands, "refuse to list keys (cachedump, metadump, mgdump, stats detail)",
+        Flag(|d| d.config.dump = false)),
+    opt('W', "disable-watch", Commands, "refuse watch",
+        Flag(|d| d.config.watch = false)),
+    opt('C', "disable-cas", Commands, "no CAS values",
+        Flag(|d| d.config.cas = false)),
+    opt('D', "prefix-delimiter", Commands, "count per key prefix (stats detail), which ends with CHAR [:]",
+        Needs("CHAR", Draft::prefix_delimiter)),
+
+    opt('d', "daemon", Process, "run in the background",
+        Flag(|d| d.config.daemon = true)),
+    opt('u', "user", Process, "user to run as, when started as root",
+        Needs("USER", |d, v| set(&mut d.config.user, v.name().map(Some)))),
+    opt('P', "pidfile", Process, "file to write the process id to",
+        Needs("FILE", |d, v| set(&mut d.config.pidfile, v.path().map(Some)))),
+    opt('r', "enable-coredumps", Process, "allow core dumps of any size",
+        Flag(|d| d.config.coredumps = true)),
+    opt('v', "verbose", Process, "-v: errors, -vv: also commands and replies, -vvv: also states",
+        Maybe("LEVEL", Draft::verbose)),
+    opt('o', "extended", Process, "further options, listed below",
+        Needs("NAME[=VALUE],...", suboptions::read)),
+
+    opt('f', "slab-growth-factor", NoEffect, "",
+        Needs("FACTOR", |d, v| set(&mut d.config.inert.growth_factor, v.fraction(1.0, f64::MAX)))),
+    opt('n', "slab-min-size", NoEffect, "",
+        Needs("BYTES", |d, v| set(&mut d.config.inert.chunk_size, v.number(1..=MOST, FAILURE)))),
+    opt('L', "enable-largepages", NoEffect, "",
+        Flag(|_| ())),
+    opt('N', "napi-ids", NoEffect, "",
+        Needs("NUM", |d, v| set(&mut d.config.inert.napi_ids, v.number(1..=MOST, FAILURE)))),
+    opt('S', "enable-sasl", Refused, "",
+        Maybe("", |d, _| d.sasl())),
+];
+
+const fn opt(short: char, long: &'static str, group: Group, help: &'static str, takes: Takes) -> Opt {
+    Opt { short, long, group, help, takes }
+}
+
+impl Opt {
+    /// The option of this long name.
+    pub fn named(long: &str) -> Option<&'static Opt> {
+        OPTIONS.iter().find(|option| option.long == long)
+    }
+
+    /// Sets what the option says. An error says where: `-c 0`.
+    pub fn apply(&self, draft: &mut Draft, value: Value<'_>) -> Result<(), Error> {
+        match self.takes {
+            Flag(set) => {
+                set(draft);
+                Ok(())
+            }
+            Maybe(_, set) => set(draft, value).map_err(|error| error.at(format_args!("-{}", self.short))),
+            Needs(_, set) => {
+                let written = value.text();
+                set(draft, value).map_err(|error| match written.is_empty() {
+                    true => error.at(format_args!("-{} \"\"", self.short)),
+                    false => error.at(format_args!("-{} {written}", self.short)),
+                })
+            }
+        }
+    }
+}
