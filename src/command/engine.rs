@@ -10,7 +10,7 @@ use super::watch::{Classes, WatchHub, Watcher};
 use crate::config::Config;
 use crate::store::{Now, Options, Stats, Store};
 use parking_lot::{Mutex, RwLock};
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// The version clients are told: the memcached whose behaviour this server has.
@@ -39,6 +39,8 @@ pub struct Engine {
     /// Reads the certificates anew; set by whoever serves TLS.
     refresh_certificates: OnceLock<RefreshHook>,
     workers: Mutex<Workers>,
+    /// Whether clients have to say who they are: `users` is not `None`.
+    requires_users: AtomicBool,
     users: RwLock<Option<Arc<Users>>>,
 }
 
@@ -87,9 +89,15 @@ impl Engine {
             tls: TlsCounts::default(),
             refresh_certificates: OnceLock::new(),
             workers: Mutex::default(),
+            requires_users: AtomicBool::new(false),
             users: RwLock::default(),
             config,
         }
+    }
+
+    /// Whether clients have to say who they are. One relaxed load.
+    pub fn requires_users(&self) -> bool {
+        self.requires_users.load(Ordering::Relaxed)
     }
 
     /// Who may come in; `None` is everybody.
@@ -99,7 +107,9 @@ impl Engine {
 
     /// Changes who may come in, for clients that have not said who they are.
     pub fn set_users(&self, users: Option<Users>) {
-        *self.users.write() = users.map(Arc::new);
+        let mut current = self.users.write();
+        self.requires_users.store(users.is_some(), Ordering::Relaxed);
+        *current = users.map(Arc::new);
     }
 
     /// The counts of one more worker, which it alone writes.

@@ -62,6 +62,7 @@ pub enum Step {
 #[derive(Default)]
 pub struct Session {
     state: State,
+    /// Whether the client has said who it is; stays false where nobody needs to.
     authenticated: bool,
 }
 
@@ -199,14 +200,19 @@ impl Session {
         }
     }
 
-    /// Whether the conversation is between two commands.
+    /// Whether there is nothing to remember between two commands: an idle session can be made anew.
     pub fn is_idle(&self) -> bool {
-        matches!(self.state, State::Ready)
+        matches!(self.state, State::Ready) && !self.authenticated
+    }
+
+    /// Whether the client has said who it is, or need not.
+    fn may_command(&self, context: &Context<'_>) -> bool {
+        self.authenticated || !context.engine.requires_users()
     }
 
     fn on_line(&mut self, input: &mut Input<'_>, output: &mut Output, context: &Context<'_>) -> Flow {
         let rest = input.rest();
-        let Some(end) = memchr::memchr(b'\n', rest) else { return self.on_partial_line(input) };
+        let Some(end) = memchr::memchr(b'\n', rest) else { return self.on_partial_line(input, context) };
         if input.requests >= context.engine.config.reqs_per_event {
             context.counts.general.conn_yields.increment();
             return Flow::Stop(Step::Yield);
@@ -214,11 +220,10 @@ impl Session {
         let line = &rest[..end];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         input.requests += 1;
-        if !self.authenticated {
-            if let Some(flow) = self.authenticate(line, end + 1, input, output, context) {
-                return flow;
-            }
-            self.authenticated = true;
+        if !self.may_command(context)
+            && let Some(flow) = self.authenticate(line, end + 1, input, output, context)
+        {
+            return flow;
         }
         trace_line(line, context);
         let request = match protocol::parse(line) {
@@ -250,7 +255,7 @@ impl Session {
 
     /// A line without its end is waited for, within bounds: a long one has to be a get, whose keys are answered as
     /// they come.
-    fn on_partial_line(&mut self, input: &mut Input<'_>) -> Flow {
+    fn on_partial_line(&mut self, input: &mut Input<'_>, context: &Context<'_>) -> Flow {
         let rest = input.rest();
         if rest.len() <= MAX_PARTIAL_LINE {
             return Flow::Stop(Step::Read);
@@ -261,7 +266,7 @@ impl Session {
         if indent > Session::MAX_INDENT || !(cas || verb.starts_with(b"get ")) {
             return Flow::Stop(Step::Close);
         }
-        if rest.len() >= Session::STREAM_KEYS_ABOVE && indent == 0 && self.authenticated {
+        if rest.len() >= Session::STREAM_KEYS_ABOVE && indent == 0 && self.may_command(context) {
             input.at += if cas { "gets".len() } else { "get".len() };
             self.state = State::Getting(Getting { cas, touch: None });
             return Flow::On;
