@@ -1,4 +1,49 @@
-//! memcarp: a memcached-compatible cache server.
+//! memcarp: a memcached-compatible cache server. This page is its architecture.
+//!
+//! **A thin I/O shell around a synchronous core.** Bytes become a [`protocol::Request`]; a [`command::Session`] carries
+//! it out against the [`store::Store`] and appends the reply; only [`server`] waits.
+//!
+//! ```text
+//!  main ── config                  An arrow is a `use crate::` that may exist.
+//!    │        │ │                  protocol and store meet only in command.
+//!  server ────┘ │                  Only server waits, reads the clock, owns sockets.
+//!    │          │                  protocol, store and config use nothing of ours.
+//!  command ─────┘
+//!    │    │
+//! protocol store
+//! ```
+//!
+//! | layer | purpose | knows nothing of |
+//! |---|---|---|
+//! | `main.rs` | command line to [`config::Config`] to [`server::run`] to exit code | everything else |
+//! | [`config`] | what was written, resolved once into what is meant | sockets, the store |
+//! | [`server`] | listeners, workers, the connection loop, signals, shutdown | what any command means |
+//! | [`command`] | what each command means | sockets |
+//! | [`protocol`] | a command line to a request | the store, sockets, time |
+//! | [`store`] | shards, memory, eviction, expiry, CAS values, counts | the protocol, tokio |
+//!
+//! # One `mg foo v t`
+//!
+//! A worker reads what has come into a buffer and lends it to the connection's [`command::Session`]. The session finds
+//! the line, [`protocol::parse`] makes of it a request that borrows from the line and allocates nothing, and
+//! `command/meta.rs` asks the store to [`read`](store::Store::read) the key: the shard's lock is taken, the item found,
+//! its expiry checked, and a closure writes `VA ...` and the value straight into the
+//! [`Output`](command::Output). The session goes on with the next request in the buffer; the worker writes once, when
+//! no whole request is left or the output is full.
+//!
+//! # One `ms foo 3 T60`
+//!
+//! A session that sees a line whose data block is not there yet asks for more; a block too long for the buffer is
+//! received straight into the memory it will live in. Then [`update`](store::Store::update) shows the closure what
+//! stands under the key, and carries out what the closure decides under the same lock. That is the only way to
+//! write, so every read-modify-write is one step.
+//!
+//! # Rules that hold everywhere
+//!
+//! - No lock is held while anything waits, and no reply is written before its effect.
+//! - Time is an argument ([`store::Now`]), read once a batch in [`server`]; tests move it.
+//! - Every buffer, queue and loop has a bound. Peers cause errors, never panics.
+//! - Each count has one home: a worker's [`Counts`](command::Counts) or a shard, added up when somebody asks.
 
 pub mod command;
 pub mod config;
