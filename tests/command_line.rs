@@ -1,6 +1,9 @@
-//! The binary as scripts start it: exit codes, and the forms of what it prints.
+//! The binary as scripts start it: exit codes, the forms of what it prints, and the files it reads and writes.
 
-use std::process::{Command, Output, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 fn memcarp(args: &[&str]) -> Output {
@@ -232,4 +235,88 @@ fn memcached_ends_with_the_same_status() {
         };
         assert_eq!(code, Some(status), "memcached {args}");
     }
+}
+
+/// A server on a UNIX socket in a directory of its own, both gone at the end.
+struct Server {
+    process: Child,
+    directory: PathBuf,
+}
+
+impl Server {
+    /// Starts it with `-s` and with `-Y` for these users, and waits until it serves.
+    fn with_users(name: &str, users: &str) -> Server {
+        let directory = std::env::temp_dir().join(format!("memcarp-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("users"), users).unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_memcarp"))
+            .args(["-u", "root", "-s", "socket", "-Y", "users"])
+            .current_dir(&directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with("memcarp serves on "), "{line}");
+        Server { process, directory }
+    }
+
+    /// What the server answers to `request` until it closes.
+    fn ask(&self, request: &str) -> String {
+        let mut stream = UnixStream::connect(self.directory.join("socket")).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        reply
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([name, &self.process.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+#[test]
+fn a_file_of_users_keeps_others_out_and_is_read_again_at_hangup() {
+    let mut server = Server::with_users("users", "alice:secret\n");
+    assert_eq!(server.ask("get a b\r\nshutdown\r\nquit\r\n"), "CLIENT_ERROR unauthenticated\r\n".repeat(2));
+    let alice = "set auth 0 0 12\r\nalice secret\r\nget a\r\nquit\r\n";
+    let carol = "set auth 0 0 10\r\ncarol word\r\nget a\r\nquit\r\n";
+    assert_eq!(server.ask(alice), "STORED\r\nEND\r\n");
+    assert!(server.ask(carol).starts_with("CLIENT_ERROR authentication failure\r\n"));
+
+    std::fs::write(server.directory.join("users"), "carol:word\n").unwrap();
+    server.signal("-HUP");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while server.ask(carol) != "STORED\r\nEND\r\n" {
+        assert!(Instant::now() < deadline, "the file is not read again");
+    }
+    assert!(server.ask(alice).starts_with("CLIENT_ERROR authentication failure\r\n"));
+
+    // What cannot be read changes nothing.
+    std::fs::write(server.directory.join("users"), "no colon\n").unwrap();
+    server.signal("-HUP");
+    let mut said = String::new();
+    BufReader::new(server.process.stderr.as_mut().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains("users line 1") && said.ends_with("the users stay as they were\n"), "{said}");
+    assert_eq!(server.ask(carol), "STORED\r\nEND\r\n");
+}
+
+#[test]
+fn what_cannot_be_protected_is_not_served() {
+    let output = memcarp(&["-s", "/nonexistent/socket", "-Y", "/nonexistent/users"]);
+    assert_eq!(output.status.code(), Some(1));
+    let output = memcarp(&["-p", "-1", "-Z", "-o", "ssl_chain_cert=/nonexistent/c,ssl_key=/nonexistent/k"]);
+    assert_eq!(output.status.code(), Some(64));
 }

@@ -69,7 +69,7 @@ pub const OPTIONS: &[Opt] = &[
         Needs("PORT", Draft::udp_port)),
     opt('B', "protocol", Listening, "auto or ascii; only the text protocol is spoken [auto]",
         Needs("NAME", Draft::protocol)),
-    opt('Z', "enable-ssl", Listening, "TLS over TCP, with -o ssl_chain_cert=FILE,ssl_key=FILE",
+    opt('Z', "enable-ssl", Listening, "TLS over TCP; not served yet, so refused",
         Flag(|d| d.tls = true)),
 
     opt('m', "memory-limit", Memory, "memory for items, in MiB [64]",
@@ -78,7 +78,7 @@ pub const OPTIONS: &[Opt] = &[
         Needs("SIZE", Draft::item_max)),
     opt('M', "disable-evictions", Memory, "answer with an error when memory is full, rather than evict",
         Flag(|d| d.config.evictions = false)),
-    opt('e', "memory-file", Memory, "file that keeps the items over a restart (stop with SIGUSR1)",
+    opt('e', "memory-file", Memory, "file to keep the items in over a restart; not done yet",
         Needs("FILE", |d, v| set(&mut d.config.memory_file, v.path().map(Some)))),
     opt('k', "lock-memory", Memory, "keep memory from being swapped out",
         Flag(|d| d.config.lock_memory = true)),

@@ -21,6 +21,19 @@ pub enum Error {
     /// `-u` names nobody.
     #[error("can't find the user {0} to switch to; name one that exists with -u USER")]
     UnknownUser(String),
+    /// The file of users (`-Y`) cannot be read.
+    #[error("-Y {path}: {source}")]
+    AuthFile {
+        /// Its name.
+        path: String,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// TLS was asked for.
+    #[error(
+        "TLS (-Z) is not served yet, and what was to be encrypted is not served without it; leave -Z out"
+    )]
+    Tls,
     /// The system refused something that cannot be done without.
     #[error("cannot {action}: {source}")]
     System {
@@ -43,7 +56,8 @@ impl Error {
     /// The process's exit code, as in sysexits.h and memcached.
     pub fn exit_code(&self) -> i32 {
         match self {
-            Error::NothingToListenOn => 64,
+            Error::AuthFile { .. } => 1,
+            Error::NothingToListenOn | Error::Tls => 64,
             Error::UnknownUser(_) => 67,
             Error::Listen { .. } | Error::System { .. } => 71,
             Error::Daemon(code) => *code,

@@ -20,6 +20,7 @@ mod worker;
 
 pub use error::Error;
 
+use crate::command::auth::Users;
 use crate::command::{Address, Engine};
 use crate::config::Config;
 use accept::{Accepted, Acceptor};
@@ -29,6 +30,7 @@ use listen::Listener;
 use parking_lot::Mutex;
 use std::fmt::Arguments;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -48,6 +50,7 @@ pub fn run(config: Config) -> Result<(), Error> {
     }
     let pidfile = config.pidfile.clone();
     let (in_background, verbose, coredumps) = (config.daemon, config.verbosity > 0, config.coredumps);
+    let auth_file = config.auth_file.clone();
     let running = start(config)?;
     let mut signals = signals::Signals::install(&running)?;
     files::write_ports(running.addresses());
@@ -57,11 +60,20 @@ pub fn run(config: Config) -> Result<(), Error> {
     } else {
         announce(&running);
     }
-    running.serve(async || signals.stop(|| {}).await)
+    let engine = running.engine().clone();
+    running.serve(async || signals.stop(|| reload(&engine, auth_file.as_deref())).await)
 }
 
 /// Binds the listeners and starts the workers: from then on clients are served.
 pub fn start(mut config: Config) -> Result<Running, Error> {
+    if config.tls.is_some() {
+        return Err(Error::Tls);
+    }
+    if config.memory_file.is_some() {
+        log(format_args!("warning: -e: items are not kept over a restart yet"));
+    }
+    // Before root is given up: the file may be root's alone.
+    let users = config.auth_file.as_deref().map(read_users).transpose()?;
     privileges::raise_limits(&mut config)?;
     let mut listeners = listen::bind_tcp(&config)?;
     privileges::lock_memory(&config);
@@ -73,7 +85,23 @@ pub fn start(mut config: Config) -> Result<Running, Error> {
     if config.udp_port != 0 {
         log(format_args!("UDP port {} is not served: this server speaks TCP only", config.udp_port));
     }
-    Running::new(config, listeners)
+    let running = Running::new(config, listeners)?;
+    // Nobody is let in before `serve`.
+    running.engine().set_users(users);
+    Ok(running)
+}
+
+fn read_users(path: &Path) -> Result<Users, Error> {
+    Users::read(path).map_err(|source| Error::AuthFile { path: path.display().to_string(), source })
+}
+
+/// Reads again the files that may change while the server runs. One that cannot be read changes nothing.
+fn reload(engine: &Engine, auth_file: Option<&Path>) {
+    match auth_file.map(read_users) {
+        Some(Ok(users)) => engine.set_users(Some(users)),
+        Some(Err(error)) => log(format_args!("{error}; the users stay as they were")),
+        None => {}
+    }
 }
 
 /// A server whose listeners are bound and whose workers wait for connections.
