@@ -1,6 +1,7 @@
 //! One item as a closure sees it under its shard's lock.
 
-use super::shard::Entry;
+use super::large::LargeItem;
+use super::record::Header;
 use super::{Expiry, Now, Value};
 
 /// Longest key in bytes, memcached's own limit.
@@ -38,75 +39,139 @@ pub type Lookup<'a, 'i> = Result<&'a mut Item<'i>, Absent>;
 
 /// An item that is there, as seen under its shard's lock.
 #[derive(Debug)]
-pub struct Item<'i> {
-    pub(super) key: &'i [u8],
-    pub(super) entry: &'i mut Entry,
+pub struct Item<'i>(pub(super) Body<'i>);
+
+#[derive(Debug)]
+pub(super) enum Body<'i> {
+    Small(SmallItem<'i>),
+    Large(&'i mut LargeItem),
+}
+
+/// An item in the log.
+#[derive(Debug)]
+pub(super) struct SmallItem<'i> {
+    pub header: Header,
+    pub record: &'i mut [u8],
+    /// When its segment was opened.
+    pub opened: u32,
+    /// Its CAS value if none is stored with it.
+    pub implied_cas: u64,
 }
 
 impl Item<'_> {
     /// Its key.
     pub fn key(&self) -> &[u8] {
-        self.key
+        match &self.0 {
+            Body::Small(small) => small.header.key(small.record),
+            Body::Large(large) => &large.key,
+        }
     }
 
     /// Its value.
     pub fn value(&self) -> Value<'_> {
-        self.entry.value.view()
+        match &self.0 {
+            Body::Small(small) => Value::Small(small.header.value(small.record)),
+            Body::Large(large) => Value::Large(&large.value),
+        }
     }
 
     /// The client's own 32 bits.
     pub fn client_flags(&self) -> u32 {
-        self.entry.client_flags
+        match &self.0 {
+            Body::Small(small) => small.header.client_flags(),
+            Body::Large(large) => large.client_flags,
+        }
     }
 
     /// When it stops being served.
     pub fn expiry(&self) -> Expiry {
-        self.entry.expiry
+        match &self.0 {
+            Body::Small(small) => small.header.expiry(),
+            Body::Large(large) => large.expiry,
+        }
     }
 
     /// Its CAS value, which from now on it keeps until it is changed: call it only to show or compare it.
     pub fn cas(&mut self) -> u64 {
-        self.entry.cas
+        match &mut self.0 {
+            Body::Small(small) => {
+                small.header.mark_cas_shown(small.record);
+                small.header.cas().unwrap_or(small.implied_cas)
+            }
+            Body::Large(large) => {
+                large.cas_shown = true;
+                large.cas
+            }
+        }
+    }
+
+    /// Its CAS value, and whether a client may know it.
+    pub(super) fn cas_known(&self) -> (u64, bool) {
+        match &self.0 {
+            Body::Small(small) => (small.header.cas().unwrap_or(small.implied_cas), small.header.cas_shown()),
+            Body::Large(large) => (large.cas, large.cas_shown),
+        }
     }
 
     /// Whether it has been read since it was stored.
     pub fn fetched(&self) -> bool {
-        self.entry.fetched
+        match &self.0 {
+            Body::Small(small) => small.header.fetched(),
+            Body::Large(large) => large.fetched,
+        }
     }
 
-    /// Seconds since it was last read or stored.
+    /// Seconds since it was last read or stored; exact for the first hour.
     pub fn idle(&self, now: Now) -> u32 {
-        now.seconds().saturating_sub(self.entry.last_access)
+        let last_used = match &self.0 {
+            Body::Small(small) => small.header.last_used(small.opened),
+            Body::Large(large) => large.last_used,
+        };
+        now.seconds().saturating_sub(last_used)
     }
 
     /// Whether its key was given in base64 and is shown so.
     pub fn binary_key(&self) -> bool {
-        self.entry.binary_key
+        match &self.0 {
+            Body::Small(small) => small.header.binary_key(),
+            Body::Large(large) => large.binary_key,
+        }
     }
 
     /// Whether it is served as stale.
     pub fn stale(&self) -> bool {
-        self.entry.stale
+        match &self.0 {
+            Body::Small(small) => small.header.stale(),
+            Body::Large(large) => large.stale,
+        }
     }
 
     /// Whether one client has been told to renew it.
     pub fn lease_granted(&self) -> bool {
-        self.entry.lease_granted
+        match &self.0 {
+            Body::Small(small) => small.header.lease_granted(),
+            Body::Large(large) => large.lease_granted,
+        }
     }
 
     /// Remembers that one client has been told to renew it.
     pub fn grant_lease(&mut self) {
-        self.entry.lease_granted = true;
+        match &mut self.0 {
+            Body::Small(small) => small.header.set_lease_granted(small.record, true),
+            Body::Large(large) => large.lease_granted = true,
+        }
     }
 
     /// Counts as a read: keeps the item from being evicted soon, and sets its idle time to nothing.
     pub fn mark_used(&mut self, now: Now) {
-        self.entry.fetched = true;
-        self.entry.last_access = now.seconds();
+        match &mut self.0 {
+            Body::Small(small) => small.header.mark_used(small.record, small.opened, now),
+            Body::Large(large) => large.mark_used(now),
+        }
     }
 
     /// Its size in bytes as memcached would count it, for `size=`, `bytes` and size classes.
     pub fn size(&self) -> usize {
-        super::memcached_size(self.key.len(), self.value().len(), self.entry.client_flags != 0)
+        super::memcached_size(self.key().len(), self.value().len(), self.client_flags() != 0)
     }
 }

@@ -5,15 +5,25 @@
 //! cannot change before its decision is carried out. Closures must be short and must not call the store.
 
 mod change;
+mod check;
 mod class;
+mod eviction;
+mod index;
 mod item;
+mod large;
+mod pool;
+mod record;
+mod segment;
 mod shard;
 mod stats;
+mod sweep;
 mod time;
 mod value;
+mod write;
 
 use ahash::RandomState;
 use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use change::{Amend, CasChange, Change, NewItem, NewValue, Short, Updated};
@@ -23,7 +33,9 @@ pub use stats::{ClassStats, Stats};
 pub use time::{Expiry, Now};
 pub use value::{Incoming, LargeValue, Value};
 
-use shard::Shard;
+use pool::Pool;
+use segment::CasSpace;
+use shard::{Shard, TOUCH};
 
 /// What the store is told when it is made.
 #[derive(Clone, Debug)]
@@ -62,10 +74,18 @@ pub type EvictionHook = Box<dyn Fn(&Evicted<'_>) + Send + Sync>;
 
 /// A store of items, shared by all workers.
 pub struct Store {
+    inner: Arc<Inner>,
+}
+
+/// What a store and the values it is receiving share.
+struct Inner {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
-    limit: AtomicUsize,
+    pool: Arc<Pool>,
     item_limit: usize,
+    inline_limit: usize,
+    /// The shard that evicts next for what belongs to no shard yet.
+    turn: AtomicUsize,
 }
 
 /// Where a [`Store::scan`] goes on.
@@ -78,22 +98,53 @@ pub struct Cursor {
 impl Store {
     /// An empty store.
     pub fn new(options: &Options) -> Store {
-        let count = (options.workers * 4).next_power_of_two().clamp(1, 256);
-        let shards =
-            (0..count).map(|_| Mutex::new(Shard::new(options.limit / count, options.no_evictions))).collect();
+        let by_memory = (options.limit / SHARD_BYTES).max(1);
+        let count = (options.workers * 4).min(by_memory).clamp(1, MAX_SHARDS).next_power_of_two();
+        let block_len =
+            (options.limit / count / SEGMENTS).next_power_of_two().clamp(MIN_SEGMENT, MAX_SEGMENT);
+        let inline_limit = (block_len / 8).min(16 << 10);
+        let pool = Arc::new(Pool::new(options.limit.min(count << SHARD_LIMIT_BITS), block_len));
+        let hasher = RandomState::new();
+        let shard = |shard: usize| {
+            let cas_space = CasSpace { shard: shard as u64, shard_bits: count.trailing_zeros() };
+            let (pool, hasher) = (pool.clone(), hasher.clone());
+            Mutex::new(Shard::new(pool, hasher, cas_space, inline_limit, options.no_evictions))
+        };
+        let shards = (0..count).map(shard).collect();
         Store {
-            shards,
-            hasher: RandomState::new(),
-            limit: AtomicUsize::new(options.limit),
-            item_limit: options.item_limit,
+            inner: Arc::new(Inner {
+                shards,
+                hasher,
+                pool,
+                item_limit: options.item_limit,
+                inline_limit,
+                turn: AtomicUsize::new(0),
+            }),
         }
     }
 
     /// Shows the item of this key, or why there is none, to `look`. The item counts as read only if `look` says so
     /// with [`Item::mark_used`].
     pub fn read<R>(&self, key: Key<'_>, now: Now, look: impl FnOnce(Lookup<'_, '_>) -> R) -> R {
-        let hash = self.hash(key);
-        self.shard(hash).lock().read(hash, key, now, look)
+        let hash = self.inner.hash(key);
+        self.inner.shards[self.inner.shard(hash)].lock().read(hash, key, now, look)
+    }
+
+    /// Brings what reads of these keys will need into the processor's cache: worth it before reading several keys one
+    /// after the other from a store larger than that cache, because the waits for memory then overlap. Changes
+    /// nothing.
+    pub fn prefetch(&self, keys: &[Key<'_>]) {
+        for keys in keys.chunks(TOUCH) {
+            let mut hashes = [0; TOUCH];
+            for (hash, key) in hashes.iter_mut().zip(keys) {
+                *hash = self.inner.hash(*key);
+            }
+            let hashes = &mut hashes[..keys.len()];
+            hashes.sort_unstable_by_key(|&hash| self.inner.shard(hash));
+            for of_shard in hashes.chunk_by(|&a, &b| self.inner.shard(a) == self.inner.shard(b)) {
+                self.inner.shards[self.inner.shard(of_shard[0])].lock().touch(of_shard);
+            }
+        }
     }
 
     /// Shows the item of this key, or why there is none, to `decide`, and carries out the change it returns.
@@ -103,49 +154,48 @@ impl Store {
         now: Now,
         decide: impl FnOnce(Lookup<'_, '_>) -> (Change<'v>, R),
     ) -> Updated<R> {
-        let hash = self.hash(key);
-        self.shard(hash).lock().update(hash, key, now, decide)
+        let hash = self.inner.hash(key);
+        let number = self.inner.shard(hash);
+        let others = || self.inner.evict_one(Some(number));
+        self.inner.shards[number].lock().update(hash, key, now, &others, decide)
     }
 
     /// The longest value that callers hand over as one slice ([`NewValue::Bytes`]); a longer one is received
     /// through [`Store::incoming`], straight into the memory it will live in.
     pub fn inline_limit(&self) -> usize {
-        16 << 10
+        self.inner.inline_limit
     }
 
     /// Memory for a value of `len` bytes that is about to arrive. Takes memory as bytes arrive, not before.
     pub fn incoming(&self, len: usize) -> Incoming {
-        Incoming::new(len)
+        Incoming::new(self.inner.clone(), len)
     }
 
     /// Largest item in bytes, by memcached's way of counting.
     pub fn item_limit(&self) -> usize {
-        self.item_limit
+        self.inner.item_limit
     }
 
     /// Bytes of memory for items.
     pub fn limit(&self) -> usize {
-        self.limit.load(Ordering::Relaxed)
+        self.inner.pool.limit()
     }
 
     /// Changes the memory for items; memory above a lower limit is given back by [`Store::maintain`] and by stores.
     pub fn set_limit(&self, bytes: usize) {
-        self.limit.store(bytes, Ordering::Relaxed);
-        for shard in &self.shards {
-            shard.lock().set_limit(bytes / self.shards.len());
-        }
+        self.inner.pool.set_limit(bytes.min(self.inner.shards.len() << SHARD_LIMIT_BITS));
     }
 
     /// Makes everything stored before the moment `at` unreachable from then on. `at` may lie ahead; a later call
     /// replaces a pending one. An item stored after the call returns survives an `at` that is not ahead of `now`.
     pub fn flush(&self, at: Now, now: Now) {
-        for shard in &self.shards {
+        for shard in &self.inner.shards {
             shard.lock().flush(at, now);
         }
     }
 
-    /// Shows up to `limit` live items to `visit` and moves the cursor on; false when all have been shown. An item
-    /// that is in the store from the first call to the last is shown at least once.
+    /// Shows up to about `limit` live items to `visit` and moves the cursor on; false when all have been shown. An
+    /// item that is in the store from the first call to the last is shown at least once.
     pub fn scan(
         &self,
         cursor: &mut Cursor,
@@ -153,19 +203,19 @@ impl Store {
         now: Now,
         mut visit: impl FnMut(&mut Item<'_>),
     ) -> bool {
-        let Some(shard) = self.shards.get(cursor.shard) else { return false };
+        let Some(shard) = self.inner.shards.get(cursor.shard) else { return false };
         if !shard.lock().scan(&mut cursor.position, limit, now, &mut visit) {
             cursor.shard += 1;
             cursor.position = 0;
         }
-        cursor.shard < self.shards.len()
+        cursor.shard < self.inner.shards.len()
     }
 
     /// Does a bounded slice of the work nobody asks for: gives back the memory of expired and flushed items, and
     /// memory above the limit. True if more is waiting.
     pub fn maintain(&self, now: Now) -> bool {
         let mut more = false;
-        for shard in &self.shards {
+        for shard in &self.inner.shards {
             more |= shard.lock().maintain(now);
         }
         more
@@ -174,24 +224,82 @@ impl Store {
     /// The counts of all shards, added up.
     pub fn stats(&self, now: Now) -> Stats {
         let mut sum = Stats::default();
-        for shard in &self.shards {
+        for shard in &self.inner.shards {
             shard.lock().add_stats(&mut sum, now);
         }
+        sum.memory_bytes = self.inner.pool.used() as u64;
         sum
     }
 
     /// Installs or removes the hook that is told of each eviction.
-    pub fn on_eviction(&self, hook: Option<std::sync::Arc<EvictionHook>>) {
-        for shard in &self.shards {
+    pub fn on_eviction(&self, hook: Option<Arc<EvictionHook>>) {
+        for shard in &self.inner.shards {
             shard.lock().on_eviction(hook.clone());
         }
     }
 
+    /// Recounts everything and panics where a count is wrong; for tests. No value may be on its way in, and none
+    /// held by a reader after it was replaced.
+    #[doc(hidden)]
+    pub fn check(&self) {
+        let shards: Vec<_> = self.inner.shards.iter().map(|shard| shard.lock()).collect();
+        let charged: usize = shards.iter().map(|shard| shard.check()).sum();
+        assert_eq!(self.inner.pool.used(), charged, "the pool's count is that of its users");
+    }
+}
+
+impl Inner {
     fn hash(&self, key: Key<'_>) -> u64 {
         self.hasher.hash_one(key.as_bytes())
     }
 
-    fn shard(&self, hash: u64) -> &Mutex<Shard> {
-        &self.shards[(hash >> 32) as usize & (self.shards.len() - 1)]
+    /// The number of the shard of a hash, by bits the index does not use first.
+    fn shard(&self, hash: u64) -> usize {
+        hash as usize & (self.shards.len() - 1)
+    }
+
+    fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Makes some memory free for a value that is on its way in; false if that is not possible.
+    fn make_room(&self) -> bool {
+        self.evict_one(None)
+    }
+
+    /// Evicts something from a shard; from any but `locked`, which the caller has locked.
+    fn evict_one(&self, locked: Option<usize>) -> bool {
+        for _ in 0..self.shards.len() {
+            let number = self.turn.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+            if Some(number) == locked {
+                continue;
+            }
+            let shard = match locked {
+                // Who has a shard locked must not wait for another.
+                Some(_) => self.shards[number].try_lock(),
+                None => Some(self.shards[number].lock()),
+            };
+            if let Some(mut shard) = shard {
+                let now = shard.now;
+                if shard.evict_one(now) {
+                    return true;
+                }
+            } else {
+                // Somebody is at work there; there may be something when he is done.
+                std::thread::yield_now();
+                return true;
+            }
+        }
+        false
     }
 }
+
+/// A shard has at least this much memory: with less, more shards cost hits.
+const SHARD_BYTES: usize = 16 << 20;
+const MAX_SHARDS: usize = 64;
+/// More than this much memory of a shard has no locations in the index.
+const SHARD_LIMIT_BITS: u32 = index::LOCATION_BITS - 2;
+/// A shard's memory is cut into about this many segments.
+const SEGMENTS: usize = 256;
+const MIN_SEGMENT: usize = 16 << 10;
+const MAX_SEGMENT: usize = 1 << 20;

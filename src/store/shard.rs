@@ -1,138 +1,163 @@
-//! One shard: single-threaded. A map of items in the order they were stored; the oldest go first.
+//! One shard: single-threaded. Finds items, shows them, and carries out what is decided about them.
 
-use super::value::{Incoming, LargeValue};
-use super::{
-    Absent, Amend, CasChange, Change, Evicted, EvictionHook, Expiry, Item, Key, Lookup, NewItem, NewValue,
-    Now, Stats, Updated, Value, class_of, memcached_size,
-};
-use std::collections::{HashMap, VecDeque};
+use super::eviction::Policy;
+use super::index::{Index, Location, Slot};
+use super::item::{Body, SmallItem};
+use super::large::LargeItems;
+use super::pool::{Block, Pool};
+use super::segment::{CasSpace, Log};
+use super::sweep::{Drain, Look};
+use super::write::Target;
+use super::{Absent, Change, EvictionHook, Item, Key, Lookup, Now, Stats, Updated, class_of, memcached_size};
+use ahash::RandomState;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-#[derive(Debug)]
-pub(super) enum Stored {
-    Small(Box<[u8]>),
-    Large(LargeValue),
-}
-
-impl Stored {
-    pub(super) fn view(&self) -> Value<'_> {
-        match self {
-            Stored::Small(bytes) => Value::Small(bytes),
-            Stored::Large(large) => Value::Large(large),
-        }
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub value: Stored,
-    pub client_flags: u32,
-    pub expiry: Expiry,
-    pub cas: u64,
-    pub last_access: u32,
-    pub fetched: bool,
-    pub binary_key: bool,
-    pub stale: bool,
-    pub lease_granted: bool,
-    number: u64,
-}
-
-static CAS: AtomicU64 = AtomicU64::new(0);
 
 pub(super) struct Shard {
-    items: HashMap<Box<[u8]>, Entry>,
-    order: VecDeque<(u64, Box<[u8]>)>,
-    next: u64,
-    flushed_below: u64,
+    pub pool: Arc<Pool>,
+    pub hasher: RandomState,
+    pub index: Index,
+    pub log: Log,
+    pub large: LargeItems,
+    pub policy: Policy,
+    pub stats: Stats,
+    pub hook: Option<Arc<EvictionHook>>,
+    pub no_evictions: bool,
+    /// Longest value that goes to the log.
+    pub inline_limit: usize,
+    /// What has a lower sequence number has been flushed.
+    pub flushed_below: u64,
+    /// When everything stored until then is to be flushed, in milliseconds of the store's clock.
     flush_at: Option<u64>,
-    limit: usize,
-    no_evictions: bool,
-    stats: Stats,
-    hook: Option<Arc<EvictionHook>>,
+    /// Memory of the next segment, had before it is needed.
+    pub spare: Option<Block>,
+    /// The segment being emptied so that its memory can be used again.
+    pub drain: Option<Drain>,
+    /// The segment being searched for expired items.
+    pub look: Option<Look>,
+    /// A buffer for values and records on their way from one place to another.
+    pub scratch: Vec<u8>,
+    /// A buffer for what a scan is about to show.
+    scan_buffer: Vec<Location>,
+    /// The latest time anybody came with.
+    pub now: Now,
+}
+
+/// Hashes touched at once.
+pub(super) const TOUCH: usize = 32;
+
+/// What a lookup finds: where the item is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub slot: Slot,
+    pub location: Location,
+}
+
+/// What about an item's being gone is to be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// Replaced, moved or deleted.
+    Changed,
+    /// Found to be over by a request or by an eviction.
+    Expired,
+    /// Found to be over in the background.
+    Swept,
+    Flushed,
 }
 
 impl Shard {
-    pub fn new(limit: usize, no_evictions: bool) -> Shard {
+    pub fn new(
+        pool: Arc<Pool>,
+        hasher: RandomState,
+        cas_space: CasSpace,
+        inline_limit: usize,
+        no_evictions: bool,
+    ) -> Shard {
         Shard {
-            items: HashMap::new(),
-            order: VecDeque::new(),
-            next: 0,
-            flushed_below: 0,
-            flush_at: None,
-            limit,
-            no_evictions,
+            hasher,
+            index: Index::new(pool.clone()),
+            log: Log::new(pool.clone(), cas_space),
+            large: LargeItems::new(pool.clone()),
+            policy: Policy::default(),
             stats: Stats::default(),
             hook: None,
+            no_evictions,
+            inline_limit,
+            flushed_below: 0,
+            flush_at: None,
+            spare: None,
+            drain: None,
+            look: None,
+            scratch: Vec::new(),
+            scan_buffer: Vec::new(),
+            now: Now::new(Now::EARLIEST, 0),
+            pool,
         }
-    }
-
-    pub fn set_limit(&mut self, limit: usize) {
-        self.limit = limit;
     }
 
     pub fn on_eviction(&mut self, hook: Option<Arc<EvictionHook>>) {
         self.hook = hook;
     }
 
+    #[inline]
     pub fn read<R>(
         &mut self,
-        _hash: u64,
+        hash: u64,
         key: Key<'_>,
         now: Now,
         look: impl FnOnce(Lookup<'_, '_>) -> R,
     ) -> R {
-        if let Some(absent) = self.absent(key, now) {
-            return look(Err(absent));
+        match self.find(hash, key, now) {
+            Ok(found) => look(Ok(&mut self.item(found.location))),
+            Err(absent) => look(Err(absent)),
         }
-        let entry = self.items.get_mut(key.as_bytes()).expect("absent() has just found it");
-        look(Ok(&mut Item { key: key.as_bytes(), entry }))
     }
 
+    /// `others` evicts something from another shard, and says whether it could.
     pub fn update<'v, R>(
         &mut self,
         hash: u64,
         key: Key<'_>,
         now: Now,
+        others: &dyn Fn() -> bool,
         decide: impl FnOnce(Lookup<'_, '_>) -> (Change<'v>, R),
     ) -> Updated<R> {
-        let (change, answer) = self.read(hash, key, now, decide);
-        let mut cas = 0;
-        let mut refused = false;
-        match change {
-            Change::Keep => {}
-            Change::Delete => self.take(key.as_bytes()),
-            Change::Amend(Amend { expiry, stale, lease_granted, cas: new_cas }) => {
-                if let Some(entry) = self.items.get_mut(key.as_bytes()) {
-                    entry.expiry = expiry.unwrap_or(entry.expiry);
-                    entry.stale = stale.unwrap_or(entry.stale);
-                    entry.lease_granted = lease_granted.unwrap_or(entry.lease_granted);
-                    entry.cas = next_cas(new_cas, entry.cas);
-                    cas = entry.cas;
-                }
+        let (found, (change, answer)) = match self.find(hash, key, now) {
+            Ok(found) => (Some(found), decide(Ok(&mut self.item(found.location)))),
+            Err(absent) => (None, decide(Err(absent))),
+        };
+        let target = Target { hash, key, found, now, others };
+        let made = match (change, found) {
+            (Change::Keep, _) => Ok(0),
+            (Change::Put(new), _) => self.put(target, new),
+            (Change::Delete, Some(found)) => {
+                self.discard(found, Reason::Changed);
+                Ok(0)
             }
-            Change::Put(new) => match self.put(key, now, new) {
-                Some(new_cas) => cas = new_cas,
-                None => refused = true,
-            },
-            Change::Append(value, new_cas) => match self.join(key, now, value, new_cas, false) {
-                Some(new_cas) => cas = new_cas,
-                None => refused = true,
-            },
-            Change::Prepend(value, new_cas) => match self.join(key, now, value, new_cas, true) {
-                Some(new_cas) => cas = new_cas,
-                None => refused = true,
-            },
-        }
-        Updated { answer, cas, refused }
+            (Change::Amend(amend), Some(found)) => self.amend(target, found, amend),
+            (Change::Append(value, cas), Some(found)) => self.join(target, found, value, cas, false),
+            (Change::Prepend(value, cas), Some(found)) => self.join(target, found, value, cas, true),
+            (Change::Delete | Change::Amend(_) | Change::Append(..) | Change::Prepend(..), None) => Ok(0),
+        };
+        Updated { answer, refused: made.is_err(), cas: made.unwrap_or(0) }
     }
 
+    /// Everything stored before `at` is gone from then on; later ones stay.
     pub fn flush(&mut self, at: Now, now: Now) {
+        self.flush_if_due(now);
         self.flush_at = None;
         if at.millis() <= now.millis() {
-            self.flushed_below = self.next;
+            self.flushed_below = self.log.close_all();
         } else {
             self.flush_at = Some(at.millis());
+        }
+    }
+
+    /// Carries out a flush whose time has come.
+    #[inline]
+    pub fn flush_if_due(&mut self, now: Now) {
+        if self.flush_at.is_some_and(|at| at <= now.millis()) {
+            self.flush_at = None;
+            self.flushed_below = self.log.close_all();
         }
     }
 
@@ -143,196 +168,147 @@ impl Shard {
         now: Now,
         visit: &mut impl FnMut(&mut Item<'_>),
     ) -> bool {
-        let flushed = self.flushed_below;
-        let mut keys: Vec<_> = self.items.iter().map(|(key, entry)| (entry.number, key.clone())).collect();
-        keys.sort();
-        let mut seen = 0;
-        for (number, key) in keys {
-            if number < *position || number < flushed {
-                continue;
-            }
-            if seen == limit {
-                return true;
-            }
-            let entry = self.items.get_mut(&key).expect("the key was listed above");
-            *position = number + 1;
-            seen += 1;
-            if !entry.expiry.is_over(now) {
-                visit(&mut Item { key: &key, entry });
+        self.flush_if_due(now);
+        let mut locations = std::mem::take(&mut self.scan_buffer);
+        let next = self.index.scan(*position, limit, |location| locations.push(location));
+        for location in locations.drain(..) {
+            if self.absence(location, now).is_none() {
+                visit(&mut self.item(location));
             }
         }
-        false
+        self.scan_buffer = locations;
+        *position = next.unwrap_or(0);
+        next.is_some()
     }
 
-    pub fn maintain(&mut self, now: Now) -> bool {
-        let flushed = self.flushed_below;
-        let over: Vec<_> = self
-            .items
-            .iter()
-            .filter(|(_, entry)| entry.expiry.is_over(now) || entry.number < flushed)
-            .map(|(key, _)| key.clone())
-            .take(1000)
-            .collect();
-        for key in &over {
-            self.take(key);
+    /// Brings what a read of these hashes will need into the processor's cache, at most [`TOUCH`] of them. The waits
+    /// for memory overlap, as those of one read after another cannot.
+    pub fn touch(&self, hashes: &[u64]) {
+        let mut locations = [None; TOUCH];
+        for (location, &hash) in locations.iter_mut().zip(hashes) {
+            *location = self.index.touch(hash);
         }
-        over.len() == 1000
+        let mut bits = 0;
+        for location in locations.into_iter().flatten() {
+            if LargeItems::number(location).is_none() {
+                let (_, record) = self.log.at(location);
+                bits ^= record[0];
+                // Of a longer record the second line as well, which often holds the rest of a small value.
+                bits ^= record.get(64).copied().unwrap_or(0);
+            }
+        }
+        std::hint::black_box(bits);
     }
 
-    pub fn add_stats(&self, sum: &mut Stats, _now: Now) {
-        for (total, mine) in sum.classes.iter_mut().zip(&self.stats.classes) {
-            total.items += mine.items;
-            total.bytes += mine.bytes;
-            total.evicted += mine.evicted;
-            total.evicted_unfetched += mine.evicted_unfetched;
-            total.reclaimed += mine.reclaimed;
-            total.out_of_memory += mine.out_of_memory;
+    /// The item of this key, if it may be served. One that may not is discarded.
+    #[inline]
+    pub fn find(&mut self, hash: u64, key: Key<'_>, now: Now) -> Result<Found, Absent> {
+        self.now = now;
+        self.flush_if_due(now);
+        let found = self.lookup(hash, key.as_bytes()).ok_or(Absent::NotFound)?;
+        match self.absence(found.location, now) {
+            None => Ok(found),
+            Some(absent) => {
+                let reason = if absent == Absent::Expired { Reason::Expired } else { Reason::Flushed };
+                self.discard(found, reason);
+                Err(absent)
+            }
         }
-        sum.total_items += self.stats.total_items;
-        sum.memory_bytes += self.stats.memory_bytes;
     }
 
-    fn absent(&mut self, key: Key<'_>, now: Now) -> Option<Absent> {
-        if self.flush_at.is_some_and(|at| at <= now.millis()) {
-            self.flush_at = None;
-            self.flushed_below = self.next;
-        }
-        let reason = match self.items.get(key.as_bytes()) {
-            None => return Some(Absent::NotFound),
-            Some(entry) if entry.number < self.flushed_below => Absent::Flushed,
-            Some(entry) if entry.expiry.is_over(now) => Absent::Expired,
-            Some(_) => return None,
+    #[inline]
+    pub fn lookup(&self, hash: u64, key: &[u8]) -> Option<Found> {
+        let (slot, location) = self.index.find(hash, |location| match LargeItems::number(location) {
+            None => {
+                let (_, record) = self.log.at(location);
+                self.log.header(location).key(record) == key
+            }
+            Some(number) => *self.large.get(number).key == *key,
+        })?;
+        Some(Found { slot, location })
+    }
+
+    /// Why the item at this location may not be served, if it may not.
+    #[inline]
+    fn absence(&self, location: Location, now: Now) -> Option<Absent> {
+        let (sequence, expiry) = match LargeItems::number(location) {
+            None => (self.log.at(location).0.sequence, self.log.header(location).expiry()),
+            Some(number) => {
+                let large = self.large.get(number);
+                (large.sequence, large.expiry)
+            }
         };
-        self.take(key.as_bytes());
-        Some(reason)
+        if sequence < self.flushed_below {
+            Some(Absent::Flushed)
+        } else if expiry.is_over(now) {
+            Some(Absent::Expired)
+        } else {
+            None
+        }
     }
 
-    fn put(&mut self, key: Key<'_>, now: Now, new: NewItem<'_>) -> Option<u64> {
-        let size = memcached_size(key.as_bytes().len(), new.value.len(), new.client_flags != 0);
-        if !self.make_room(size, now) {
-            self.stats.classes[class_of(size)].out_of_memory += 1;
-            if new.drop_old_if_refused {
-                self.take(key.as_bytes());
+    #[inline]
+    pub fn item(&mut self, location: Location) -> Item<'_> {
+        Item(match LargeItems::number(location) {
+            None => {
+                let implied_cas = self.log.implied_cas(location);
+                let (_, offset) = self.log.split(location);
+                let segment = self.log.at_mut(location);
+                let opened = segment.opened;
+                let record = segment.record_mut(offset);
+                Body::Small(SmallItem {
+                    header: super::record::Header::read(record),
+                    record,
+                    opened,
+                    implied_cas,
+                })
             }
-            return None;
+            Some(number) => Body::Large(self.large.get_mut(number)),
+        })
+    }
+
+    /// Takes an item out of the index and out of memory.
+    pub fn discard(&mut self, found: Found, reason: Reason) {
+        self.index.remove(found.slot);
+        self.unlink(found.location, reason);
+    }
+
+    /// Takes an item that is no longer in the index out of memory and out of the counts.
+    pub fn unlink(&mut self, location: Location, reason: Reason) {
+        let item = self.item(location);
+        let (size, fetched, (cas, cas_known)) = (item.size(), item.fetched(), item.cas_known());
+        let class = &mut self.stats.classes[class_of(size)];
+        class.items -= 1;
+        class.bytes -= size as u64;
+        match reason {
+            Reason::Expired => class.reclaimed += 1,
+            Reason::Swept => class.crawler_reclaimed += 1,
+            Reason::Changed | Reason::Flushed => {}
         }
-        self.take(key.as_bytes());
-        let cas = next_cas(if new.cas == CasChange::Keep { CasChange::Next } else { new.cas }, 0);
-        let value = match new.value {
-            NewValue::Bytes(bytes) => Stored::Small(bytes.into()),
-            NewValue::Short(short) => Stored::Small(short.as_bytes().into()),
-            NewValue::Received(incoming) => Stored::Large(LargeValue::new(Incoming::into_chunks(incoming))),
-        };
-        let number = self.next;
-        self.next += 1;
-        self.order.push_back((number, key.as_bytes().into()));
-        self.items.insert(
-            key.as_bytes().into(),
-            Entry {
-                value,
-                client_flags: new.client_flags,
-                expiry: new.expiry,
-                cas,
-                last_access: now.seconds(),
-                fetched: false,
-                binary_key: new.binary_key,
-                stale: new.stale,
-                lease_granted: new.lease_granted,
-                number,
-            },
-        );
+        if matches!(reason, Reason::Expired | Reason::Swept) && !fetched {
+            class.expired_unfetched += 1;
+        }
+        if cas_known {
+            self.log.forget_cas(cas);
+        }
+        match LargeItems::number(location) {
+            None => {
+                let len = self.log.header(location).len();
+                if self.log.kill(location, len) {
+                    let (segment, _) = self.log.split(location);
+                    self.free_segment(segment);
+                }
+            }
+            Some(number) => drop(self.large.remove(number)),
+        }
+    }
+
+    /// Counts an item that has come to memory.
+    pub fn count_in(&mut self, key_len: usize, value_len: usize, client_flags: u32) {
+        let size = memcached_size(key_len, value_len, client_flags != 0);
         let class = &mut self.stats.classes[class_of(size)];
         class.items += 1;
         class.bytes += size as u64;
-        self.stats.memory_bytes += size as u64;
         self.stats.total_items += 1;
-        Some(cas)
-    }
-
-    fn join(
-        &mut self,
-        key: Key<'_>,
-        now: Now,
-        more: NewValue<'_>,
-        cas: CasChange,
-        front: bool,
-    ) -> Option<u64> {
-        let entry = self.items.get(key.as_bytes())?;
-        let mut old = Vec::with_capacity(entry.value.view().len());
-        copy_value(entry.value.view(), &mut old);
-        let mut added = Vec::new();
-        match more {
-            NewValue::Bytes(bytes) => added.extend_from_slice(bytes),
-            NewValue::Short(short) => added.extend_from_slice(short.as_bytes()),
-            NewValue::Received(incoming) => added = incoming.into_chunks().concat(),
-        }
-        let joined = if front { [added, old].concat() } else { [old, added].concat() };
-        let new = NewItem {
-            cas,
-            binary_key: entry.binary_key,
-            ..NewItem::plain(NewValue::Bytes(&joined), entry.client_flags, entry.expiry)
-        };
-        self.put(key, now, new)
-    }
-
-    fn make_room(&mut self, size: usize, now: Now) -> bool {
-        while self.stats.memory_bytes as usize + size > self.limit {
-            if self.no_evictions || size > self.limit {
-                return false;
-            }
-            let Some((number, key)) = self.order.pop_front() else { return false };
-            let Some(entry) = self.items.get(&key) else { continue };
-            if entry.number != number {
-                continue;
-            }
-            if let Some(hook) = &self.hook {
-                hook(&Evicted {
-                    key: &key,
-                    fetched: entry.fetched,
-                    remaining: entry.expiry.remaining(now),
-                    idle: now.seconds().saturating_sub(entry.last_access),
-                    size: memcached_size(key.len(), entry.value.view().len(), entry.client_flags != 0),
-                    value_len: entry.value.view().len(),
-                    now,
-                });
-            }
-            let fetched = entry.fetched;
-            let class =
-                class_of(memcached_size(key.len(), entry.value.view().len(), entry.client_flags != 0));
-            self.stats.classes[class].evicted += 1;
-            self.stats.classes[class].evicted_unfetched += u64::from(!fetched);
-            self.take(&key);
-        }
-        true
-    }
-
-    fn take(&mut self, key: &[u8]) {
-        if let Some(entry) = self.items.remove(key) {
-            let size = memcached_size(key.len(), entry.value.view().len(), entry.client_flags != 0);
-            let class = &mut self.stats.classes[class_of(size)];
-            class.items -= 1;
-            class.bytes -= size as u64;
-            self.stats.memory_bytes -= size as u64;
-        }
-    }
-}
-
-fn next_cas(change: CasChange, current: u64) -> u64 {
-    match change {
-        CasChange::Keep => current,
-        CasChange::Next | CasChange::NextShown => CAS.fetch_add(1, Ordering::Relaxed) + 1,
-        CasChange::Set(cas) => cas,
-    }
-}
-
-fn copy_value(value: Value<'_>, into: &mut Vec<u8>) {
-    match value {
-        Value::Small(bytes) => into.extend_from_slice(bytes),
-        Value::Large(large) => {
-            while into.len() < large.len() {
-                let at = into.len();
-                into.extend_from_slice(large.slice_at(at));
-            }
-        }
     }
 }

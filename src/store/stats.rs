@@ -46,6 +46,23 @@ pub struct Stats {
     pub index_slots: u64,
     /// Bytes of the index.
     pub index_bytes: u64,
+    /// Segments of the log.
+    pub segments: u64,
+    /// Bytes of memory of the log's segments.
+    pub segment_bytes: u64,
+    /// Bytes of the log's segments that live items take, headers included.
+    pub live_bytes: u64,
+    /// Bytes of values held beside the log.
+    pub large_bytes: u64,
+    /// Bytes written to the log for clients since start.
+    pub stored_bytes: u64,
+    /// Bytes copied within the log since start, for items carried on.
+    pub carried_bytes: u64,
+    /// Evicted items, by the bit length of their age in seconds when they went: since they were written or last
+    /// carried on.
+    pub evicted_age: [u64; 33],
+    /// Evicted items, by the bit length of the seconds they had not been used when they went.
+    pub evicted_idle: [u64; 33],
 }
 
 impl Default for Stats {
@@ -56,6 +73,14 @@ impl Default for Stats {
             memory_bytes: 0,
             index_slots: 0,
             index_bytes: 0,
+            segments: 0,
+            segment_bytes: 0,
+            live_bytes: 0,
+            large_bytes: 0,
+            stored_bytes: 0,
+            carried_bytes: 0,
+            evicted_age: [0; 33],
+            evicted_idle: [0; 33],
         }
     }
 }
@@ -90,6 +115,8 @@ impl Stats {
             *out_of_memory -= earlier.out_of_memory;
         }
         self.total_items -= earlier.total_items;
+        self.stored_bytes -= earlier.stored_bytes;
+        self.carried_bytes -= earlier.carried_bytes;
     }
 
     /// One count, added up over the classes.

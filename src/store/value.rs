@@ -1,5 +1,8 @@
 //! Values: short ones as one slice, long ones as shared chunks that outlive their item while somebody sends them.
 
+use super::Inner;
+use super::pool::{Block, Pool};
+use std::fmt;
 use std::sync::Arc;
 
 /// A value as a reader sees it.
@@ -26,54 +29,177 @@ impl Value<'_> {
     }
 }
 
-/// A value too long for one slice; cloning it costs a reference count.
+/// A value too long for one slice; cloning it costs a reference count. Its memory counts in the store's budget until
+/// the last clone is gone.
 #[derive(Clone, Debug)]
 pub struct LargeValue {
-    chunks: Arc<[Box<[u8]>]>,
-    len: usize,
+    parts: Arc<[Part]>,
 }
 
+/// A chunk at its place in a value.
+#[derive(Clone, Debug)]
+struct Part {
+    /// Where in the value the chunk ends.
+    end: usize,
+    chunk: Arc<Chunk>,
+}
+
+/// Bytes that no longer change, and the memory they are charged for.
+struct Chunk {
+    memory: Memory,
+    pool: Arc<Pool>,
+}
+
+enum Memory {
+    /// As long as any block of the pool.
+    Block(Block),
+    /// Shorter, exactly as long as what it holds.
+    Heap(Box<[u8]>),
+    Gone,
+}
+
+/// What the allocator adds to each allocation, roughly; and the reference counts.
+const HEAP_COST: usize = 32;
+
+/// Two neighbouring chunks that are both at most this long are joined when a value gets longer.
+const JOIN_BELOW: usize = 4 << 10;
+
 impl LargeValue {
-    pub(super) fn new(chunks: Vec<Box<[u8]>>) -> LargeValue {
-        let len = chunks.iter().map(|chunk| chunk.len()).sum();
-        LargeValue { chunks: chunks.into(), len }
+    fn new(chunks: impl IntoIterator<Item = Arc<Chunk>>) -> LargeValue {
+        let mut end = 0;
+        let parts = chunks.into_iter().map(|chunk| {
+            end += chunk.bytes().len();
+            Part { end, chunk }
+        });
+        LargeValue { parts: parts.collect() }
     }
 
     /// How many bytes.
     pub fn len(&self) -> usize {
-        self.len
+        self.parts.last().map_or(0, |part| part.end)
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// The bytes from `offset` to the end of the chunk they are in; empty at the end of the value.
-    pub fn slice_at(&self, mut offset: usize) -> &[u8] {
-        for chunk in self.chunks.iter() {
-            if offset < chunk.len() {
-                return &chunk[offset..];
+    pub fn slice_at(&self, offset: usize) -> &[u8] {
+        let index = self.parts.partition_point(|part| part.end <= offset);
+        match self.parts.get(index) {
+            Some(part) => {
+                let bytes = part.chunk.bytes();
+                &bytes[bytes.len() - (part.end - offset)..]
             }
-            offset -= chunk.len();
+            None => &[],
         }
-        &[]
+    }
+
+    /// Bytes of bookkeeping beside the chunks.
+    pub(super) fn overhead(&self) -> usize {
+        HEAP_COST + self.parts.len() * size_of::<Part>()
+    }
+
+    /// Bytes its chunks are charged with.
+    pub(super) fn charged(&self) -> usize {
+        self.parts.iter().map(|part| part.chunk.charged()).sum()
+    }
+
+    /// A copy of these bytes as a value, its memory not yet charged: charge [`LargeValue::cost_of`] first.
+    pub(super) fn copy_of(bytes: &[u8], pool: &Arc<Pool>) -> LargeValue {
+        LargeValue::new([Arc::new(Chunk { memory: Memory::Heap(bytes.into()), pool: pool.clone() })])
+    }
+
+    /// Bytes to charge for a value made with [`LargeValue::copy_of`].
+    pub(super) fn cost_of(len: usize) -> usize {
+        len + HEAP_COST
+    }
+
+    /// This value and, after it, another. Chunks are shared, not copied, except small ones where the two meet: a
+    /// copy of both takes their place, and is charged.
+    pub(super) fn joined(&self, after: &LargeValue) -> LargeValue {
+        let mut chunks: Vec<Arc<Chunk>> = self.parts.iter().map(|part| part.chunk.clone()).collect();
+        let mut rest = after.parts.iter().map(|part| &part.chunk);
+        if let (Some(last), Some(first)) = (chunks.last(), after.parts.first().map(|part| &part.chunk))
+            && last.bytes().len().max(first.bytes().len()) <= JOIN_BELOW
+        {
+            let both = [last.bytes(), first.bytes()].concat();
+            let pool = last.pool.clone();
+            pool.charge(LargeValue::cost_of(both.len()));
+            chunks.pop();
+            chunks.push(Arc::new(Chunk { memory: Memory::Heap(both.into()), pool }));
+            rest.next();
+        }
+        chunks.extend(rest.cloned());
+        LargeValue::new(chunks)
+    }
+
+    /// Appends all bytes to `to`.
+    pub(super) fn copy_to(&self, to: &mut Vec<u8>) {
+        for part in self.parts.iter() {
+            to.extend_from_slice(part.chunk.bytes());
+        }
     }
 }
 
-/// A value being received: memory is taken chunk by chunk as bytes arrive.
-#[derive(Debug)]
-pub struct Incoming {
-    len: usize,
-    filled: usize,
-    chunks: Vec<Box<[u8]>>,
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        match &self.memory {
+            Memory::Block(block) => block.bytes(),
+            Memory::Heap(bytes) => bytes,
+            Memory::Gone => &[],
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match &mut self.memory {
+            Memory::Block(block) => block.bytes_mut(),
+            Memory::Heap(bytes) => bytes,
+            Memory::Gone => &mut [],
+        }
+    }
 }
 
-const CHUNK: usize = 64 << 10;
+impl Chunk {
+    fn charged(&self) -> usize {
+        match &self.memory {
+            Memory::Block(block) => block.bytes().len(),
+            Memory::Heap(bytes) => LargeValue::cost_of(bytes.len()),
+            Memory::Gone => 0,
+        }
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        match std::mem::replace(&mut self.memory, Memory::Gone) {
+            Memory::Block(block) => self.pool.give_back(block),
+            Memory::Heap(bytes) => self.pool.discharge(LargeValue::cost_of(bytes.len())),
+            Memory::Gone => {}
+        }
+    }
+}
+
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chunk({} bytes)", self.bytes().len())
+    }
+}
+
+/// A value being received: memory is taken chunk by chunk as bytes arrive, and given back if it is dropped.
+pub struct Incoming {
+    store: Arc<Inner>,
+    len: usize,
+    filled: usize,
+    chunks: Vec<Arc<Chunk>>,
+    /// Bytes all chunks hold when they are full.
+    capacity: usize,
+}
 
 impl Incoming {
-    pub(super) fn new(len: usize) -> Incoming {
-        Incoming { len, filled: 0, chunks: Vec::new() }
+    pub(super) fn new(store: Arc<Inner>, len: usize) -> Incoming {
+        Incoming { store, len, filled: 0, chunks: Vec::new(), capacity: 0 }
     }
 
     /// How many bytes the value has when it is whole.
@@ -94,26 +220,60 @@ impl Incoming {
     /// Where the next bytes go: at least one byte unless the value is whole; `None` if memory cannot be had, and
     /// then the value will never be whole.
     pub fn space(&mut self) -> Option<&mut [u8]> {
-        if self.filled.is_multiple_of(CHUNK)
-            && self.filled < self.len
-            && self.chunks.len() * CHUNK <= self.filled
-        {
-            self.chunks.push(vec![0; CHUNK.min(self.len - self.filled)].into_boxed_slice());
+        if self.filled == self.capacity && self.filled < self.len {
+            let chunk = self.chunk(self.len - self.filled)?;
+            self.capacity += chunk.bytes().len();
+            self.chunks.push(Arc::new(chunk));
         }
-        let at = self.filled % CHUNK;
-        match self.chunks.last_mut() {
-            Some(chunk) if self.filled < self.len => Some(&mut chunk[at..]),
-            _ => Some(&mut []),
-        }
+        let left = self.capacity - self.filled;
+        let Some(chunk) = self.chunks.last_mut() else { return Some(&mut []) };
+        let bytes = Arc::get_mut(chunk).expect("nobody shares a chunk before it is full").bytes_mut();
+        let at = bytes.len() - left;
+        Some(&mut bytes[at..])
     }
 
     /// Says that `count` bytes have been written to the front of [`Incoming::space`].
     pub fn filled(&mut self, count: usize) {
         self.filled += count;
-        debug_assert!(self.filled <= self.len);
+        assert!(self.filled <= self.capacity, "more bytes filled than there was space");
     }
 
-    pub(super) fn into_chunks(self) -> Vec<Box<[u8]>> {
-        self.chunks
+    pub(super) fn into_value(self) -> LargeValue {
+        debug_assert_eq!(self.missing(), 0);
+        LargeValue::new(self.chunks)
+    }
+
+    /// Memory for the next of the bytes still missing. What is less than a block is cut into powers of two and a
+    /// remainder, so that the allocator finds room for it in what others left.
+    fn chunk(&self, missing: usize) -> Option<Chunk> {
+        let pool = self.store.pool();
+        let memory = if missing >= pool.block_len() {
+            Memory::Block(loop {
+                if let Some(block) = pool.try_block() {
+                    break block;
+                }
+                if !self.store.make_room() {
+                    return None;
+                }
+            })
+        } else {
+            let len = match 1 << missing.ilog2() {
+                power if power >= 4 << 10 => power,
+                _ => missing,
+            };
+            while !pool.try_charge(LargeValue::cost_of(len)) {
+                if !self.store.make_room() {
+                    return None;
+                }
+            }
+            Memory::Heap(vec![0; len].into())
+        };
+        Some(Chunk { memory, pool: pool.clone() })
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming").field("len", &self.len).field("filled", &self.filled).finish()
     }
 }

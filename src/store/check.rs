@@ -1,0 +1,62 @@
+//! Recounting everything from scratch, for tests.
+
+use super::index::Location;
+use super::large::LargeItems;
+use super::record;
+use super::segment::FIRST;
+use super::shard::Shard;
+use super::{CLASS_COUNT, class_of, memcached_size};
+
+impl Shard {
+    /// Recounts items, bytes and index, panics where a count is wrong, and answers the bytes charged to the pool.
+    pub fn check(&self) -> usize {
+        self.index.check();
+        let mut items = [0u64; CLASS_COUNT];
+        let mut bytes = [0u64; CLASS_COUNT];
+        let mut count = |key: usize, value: usize, client_flags: u32| {
+            let size = memcached_size(key, value, client_flags != 0);
+            items[class_of(size)] += 1;
+            bytes[class_of(size)] += size as u64;
+        };
+        let (mut live_items, mut live_bytes, mut segments) = (0, 0, 0);
+        for id in self.log.ids() {
+            let Some(segment) = self.log.segment(id) else { continue };
+            segments += 1;
+            let (mut segment_items, mut segment_bytes) = (0, 0);
+            for (offset, found) in self.log.records(id, FIRST) {
+                let record::Found::Live(header) = found else { continue };
+                segment_items += 1;
+                segment_bytes += header.len();
+                let key = header.key(segment.record(offset));
+                count(key.len(), header.value_len(), header.client_flags());
+                self.check_indexed(key, self.log.location(id, offset));
+            }
+            assert_eq!((segment.live_items, segment.live_bytes), (segment_items, segment_bytes));
+            live_items += segment_items;
+            live_bytes += segment_bytes;
+        }
+        assert_eq!((self.log.live_items, self.log.live_bytes), (live_items, live_bytes));
+        assert_eq!(self.log.segment_count(), segments);
+        let (mut value_bytes, mut chunks) = (0, 0);
+        for (number, item) in self.large.iter() {
+            value_bytes += item.value.len();
+            chunks += item.value.charged();
+            count(item.key.len(), item.value.len(), item.client_flags);
+            let found = self.lookup(self.hasher.hash_one(&*item.key), &item.key).expect("it is indexed");
+            assert_eq!(LargeItems::number(found.location), Some(number));
+        }
+        assert_eq!(self.large.value_bytes, value_bytes);
+        assert_eq!(self.index.len(), live_items + self.large.len());
+        for class in 0..CLASS_COUNT {
+            let counted = &self.stats.classes[class];
+            assert_eq!((counted.items, counted.bytes), (items[class], bytes[class]), "class {class}");
+        }
+        let blocks = segments + usize::from(self.spare.is_some());
+        blocks * self.pool.block_len() + self.index.bytes() + self.large.charged() + chunks
+    }
+
+    fn check_indexed(&self, key: &[u8], location: Location) {
+        let found = self.lookup(self.hasher.hash_one(key), key).expect("a live item is in the index");
+        assert_eq!(found.location, location, "the index shows the latest item of a key");
+    }
+}

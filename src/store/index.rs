@@ -1,0 +1,707 @@
+//! Where each item is: 8-byte slots in the order of their keys' hashes. Knows hashes and locations, no items.
+//!
+//! ```text
+//!  63          37 36                    0
+//! ┌──────────────┬───────────────────────┐
+//! │ tag: top 27  │ location: 36 bits,    │   slot; 0 is an empty one
+//! │ bits of hash │ 1 more for "large"    │
+//! └──────────────┴───────────────────────┘
+//! ```
+//! The slots are one list sorted by tag, with gaps. It is cut into regions by the leading bits of the tag, and a
+//! region is a small table of at most 1,024 slots: an item's home is its tag's share of the way through the table,
+//! and it lies there or, pushed on by others, a few slots after. A region grows by a page of 32 slots when it is
+//! 92 % full, and is split in two when it has 32 pages. So the whole is about 88 % full at any size, growing costs a
+//! few microseconds at a time, and neither growing nor looking at a region reads any item.
+
+use super::pool::{Block, Pool};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+/// Bits of a location; the rest of a slot is the tag.
+pub(super) const LOCATION_BITS: u32 = 37;
+const TAG_BITS: u32 = 64 - LOCATION_BITS;
+
+/// A place of an item, not 0, below 2 to the power of [`LOCATION_BITS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Location(pub u64);
+
+/// A slot in use. Any change of the index but [`Index::replace`] makes it void.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    region: u32,
+    position: u32,
+}
+
+const PAGE_SLOTS: usize = 32;
+const PAGE_BYTES: usize = PAGE_SLOTS * 8;
+const MAX_PAGES: usize = 32;
+const MAX_SLOTS: usize = MAX_PAGES * PAGE_SLOTS;
+/// The last slots of a region are nobody's home: they take what is pushed on.
+const TAIL: usize = 12;
+
+#[derive(Clone, Debug)]
+struct Region {
+    pages: [u32; MAX_PAGES],
+    page_count: u8,
+    /// How many leading bits of the tag all its items have in common.
+    depth: u8,
+    len: u16,
+}
+
+/// The slots of one shard.
+#[derive(Debug)]
+pub(super) struct Index {
+    pool: Arc<Pool>,
+    blocks: Vec<Block>,
+    /// Pages of `blocks` in no region, lowest first.
+    free: BinaryHeap<Reverse<u32>>,
+    regions: Vec<Region>,
+    free_regions: Vec<u32>,
+    /// By the leading bits of the tag, the region.
+    directory: Vec<u32>,
+    directory_bits: u32,
+    len: usize,
+    charged: usize,
+    compaction: Option<Compaction>,
+}
+
+/// Moving pages to the front, so that blocks at the end can be given back.
+#[derive(Clone, Copy, Debug)]
+struct Compaction {
+    next_region: usize,
+    keep_blocks: usize,
+}
+
+impl Index {
+    pub fn new(pool: Arc<Pool>) -> Index {
+        let region = Region { pages: [0; MAX_PAGES], page_count: 0, depth: 0, len: 0 };
+        Index {
+            pool,
+            blocks: Vec::new(),
+            free: BinaryHeap::new(),
+            regions: vec![region],
+            free_regions: Vec::new(),
+            directory: vec![0],
+            directory_bits: 0,
+            len: 0,
+            charged: 0,
+            compaction: None,
+        }
+    }
+
+    /// Slots in use.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Slots, in use or not.
+    pub fn capacity(&self) -> usize {
+        (self.blocks.len() * self.pages_per_block() - self.free.len()) * PAGE_SLOTS
+    }
+
+    /// Bytes charged to the pool.
+    pub fn bytes(&self) -> usize {
+        self.charged + self.blocks.len() * self.pool.block_len()
+    }
+
+    /// The slot of this hash whose location satisfies `matches`.
+    #[inline]
+    pub fn find(&self, hash: u64, mut matches: impl FnMut(Location) -> bool) -> Option<(Slot, Location)> {
+        let tag = hash >> LOCATION_BITS;
+        let region_id = self.region_of(hash);
+        let region = &self.regions[region_id as usize];
+        let capacity = region.capacity();
+        let mut position = region.home(hash);
+        while position < capacity {
+            let page = self.page(region.pages[position / PAGE_SLOTS]);
+            for bytes in &page[position % PAGE_SLOTS..] {
+                let slot = u64::from_le_bytes(*bytes);
+                // An empty slot is 0, and its tag is not above any other.
+                if slot == 0 || slot >> LOCATION_BITS > tag {
+                    return None;
+                }
+                if slot >> LOCATION_BITS == tag {
+                    let location = Location(slot & LOCATION_MASK);
+                    if matches(location) {
+                        return Some((Slot { region: region_id, position: position as u32 }, location));
+                    }
+                }
+                position += 1;
+            }
+        }
+        None
+    }
+
+    /// Brings the slots near this hash's home into the processor's cache, and answers where its item probably is.
+    #[inline]
+    pub fn touch(&self, hash: u64) -> Option<Location> {
+        self.find(hash, |_| true).map(|(_, location)| location)
+    }
+
+    /// Changes the location in a slot.
+    #[inline]
+    pub fn replace(&mut self, slot: Slot, location: Location) {
+        let region = &self.regions[slot.region as usize];
+        let position = slot.position as usize;
+        let page = region.pages[position / PAGE_SLOTS];
+        let bytes = &mut self.page_mut(page)[position % PAGE_SLOTS];
+        let tag = u64::from_le_bytes(*bytes) & !LOCATION_MASK;
+        *bytes = (tag | location.0).to_le_bytes();
+    }
+
+    /// Adds a slot; false if the system has no memory for it.
+    pub fn insert(&mut self, hash: u64, location: Location) -> bool {
+        debug_assert!(location.0 != 0 && location.0 <= LOCATION_MASK);
+        let new = hash & !LOCATION_MASK | location.0;
+        loop {
+            let region_id = self.region_of(hash) as usize;
+            let region = &self.regions[region_id];
+            let capacity = region.capacity();
+            if (usize::from(region.len) + 1) * 100 > capacity * 92 {
+                if !self.grow(region_id) {
+                    return false;
+                }
+                continue;
+            }
+            let mut position = region.home(hash);
+            let tag = hash >> LOCATION_BITS;
+            while position < capacity {
+                let slot = self.slot(region, position);
+                if slot == 0 || slot >> LOCATION_BITS > tag {
+                    break;
+                }
+                position += 1;
+            }
+            let mut gap = position;
+            while gap < capacity && self.slot(region, gap) != 0 {
+                gap += 1;
+            }
+            if gap == capacity {
+                if !self.grow(region_id) {
+                    return false;
+                }
+                continue;
+            }
+            self.push_on(region_id, position, gap, new);
+            self.regions[region_id].len += 1;
+            self.len += 1;
+            return true;
+        }
+    }
+
+    /// Empties a slot, and moves the ones pushed on by it back.
+    pub fn remove(&mut self, slot: Slot) {
+        let region_id = slot.region as usize;
+        let region = &self.regions[region_id];
+        let capacity = region.capacity();
+        let mut end = slot.position as usize + 1;
+        while end < capacity {
+            let next = self.slot(region, end);
+            if next == 0 || region.home(next) == end {
+                break;
+            }
+            end += 1;
+        }
+        for position in slot.position as usize + 1..end {
+            let moved = self.slot(&self.regions[region_id], position);
+            self.set_slot(region_id, position - 1, moved);
+        }
+        self.set_slot(region_id, end - 1, 0);
+        let region = &mut self.regions[region_id];
+        region.len -= 1;
+        self.len -= 1;
+        let (len, pages) = (usize::from(region.len), usize::from(region.page_count));
+        if pages > 1 && len * 100 < (pages - 1) * PAGE_SLOTS * 70 {
+            self.shrink(region_id);
+        }
+    }
+
+    /// Visits the locations of all slots whose tag is not below `from`, in order, until at least `limit` have been
+    /// visited, and answers where to go on; `None` at the end. Slots of one tag are visited together.
+    pub fn scan(&self, from: u64, limit: usize, mut visit: impl FnMut(Location)) -> Option<u64> {
+        let mut visited = 0;
+        let mut tag = from;
+        while tag < 1 << TAG_BITS {
+            let region = &self.regions[self.region_of(tag << LOCATION_BITS) as usize];
+            let mut position = region.home(tag << LOCATION_BITS);
+            while position < region.capacity() {
+                let slot = self.slot(region, position);
+                position += 1;
+                let this = slot >> LOCATION_BITS;
+                if slot == 0 || this < tag {
+                    continue;
+                }
+                if visited >= limit && this > tag {
+                    return Some(this);
+                }
+                tag = this;
+                visited += 1;
+                visit(Location(slot & LOCATION_MASK));
+            }
+            let step = TAG_BITS - u32::from(region.depth);
+            tag = ((tag >> step) + 1) << step;
+            if visited >= limit && tag < 1 << TAG_BITS {
+                return Some(tag);
+            }
+        }
+        None
+    }
+
+    /// Gives back memory that has become much more than the slots need, some regions at a time. True if more can
+    /// be done.
+    pub fn give_back(&mut self) -> bool {
+        let pages = self.blocks.len() * self.pages_per_block();
+        let spare = (pages / 4).max(2 * self.pages_per_block());
+        let Compaction { next_region, keep_blocks } = match self.compaction {
+            Some(under_way) => under_way,
+            None if self.free.len() > spare => {
+                let used = pages - self.free.len();
+                let keep_blocks = (used + used / 16).div_ceil(self.pages_per_block()).max(1);
+                Compaction { next_region: 0, keep_blocks }
+            }
+            None => return false,
+        };
+        let threshold = (keep_blocks * self.pages_per_block()) as u32;
+        let end = (next_region + 64).min(self.regions.len());
+        for region in next_region..end {
+            for at in 0..usize::from(self.regions[region].page_count) {
+                let page = self.regions[region].pages[at];
+                let lowest = self.free.peek().map_or(u32::MAX, |&Reverse(page)| page);
+                if page >= threshold && lowest < threshold {
+                    self.free.pop();
+                    let copy = *self.page(page);
+                    *self.page_mut(lowest) = copy;
+                    self.regions[region].pages[at] = lowest;
+                    self.free.push(Reverse(page));
+                }
+            }
+        }
+        if end < self.regions.len() {
+            self.compaction = Some(Compaction { next_region: end, keep_blocks });
+            return true;
+        }
+        self.compaction = None;
+        self.drop_free_blocks();
+        false
+    }
+
+    fn drop_free_blocks(&mut self) {
+        let per_block = self.pages_per_block();
+        let highest = self.regions.iter().flat_map(Region::pages).max();
+        let keep = highest.map_or(0, |page| page as usize / per_block + 1);
+        for block in self.blocks.drain(keep..) {
+            self.pool.give_back(block);
+        }
+        let end = (keep * per_block) as u32;
+        self.free.retain(|&Reverse(page)| page < end);
+    }
+
+    fn pages_per_block(&self) -> usize {
+        self.pool.block_len() / PAGE_BYTES
+    }
+
+    #[inline]
+    fn region_of(&self, hash: u64) -> u32 {
+        // Two shifts: a shift by 64, when there are no bits, is not one.
+        self.directory[(hash >> 1 >> (63 - self.directory_bits)) as usize]
+    }
+
+    #[inline]
+    fn page(&self, page: u32) -> &[[u8; 8]; PAGE_SLOTS] {
+        let (block, at) = self.split_page(page);
+        let bytes = &self.blocks[block].bytes()[at..at + PAGE_BYTES];
+        bytes.as_chunks().0.try_into().expect("a page has its slots")
+    }
+
+    #[inline]
+    fn page_mut(&mut self, page: u32) -> &mut [[u8; 8]; PAGE_SLOTS] {
+        let (block, at) = self.split_page(page);
+        let bytes = &mut self.blocks[block].bytes_mut()[at..at + PAGE_BYTES];
+        bytes.as_chunks_mut().0.try_into().expect("a page has its slots")
+    }
+
+    /// The block of a page, and the offset in it.
+    #[inline]
+    fn split_page(&self, page: u32) -> (usize, usize) {
+        let shift = self.pool.block_len().trailing_zeros() - PAGE_BYTES.trailing_zeros();
+        (page as usize >> shift, (page as usize & ((1 << shift) - 1)) * PAGE_BYTES)
+    }
+
+    #[inline]
+    fn slot(&self, region: &Region, position: usize) -> u64 {
+        u64::from_le_bytes(self.page(region.pages[position / PAGE_SLOTS])[position % PAGE_SLOTS])
+    }
+
+    fn set_slot(&mut self, region: usize, position: usize, slot: u64) {
+        let page = self.regions[region].pages[position / PAGE_SLOTS];
+        self.page_mut(page)[position % PAGE_SLOTS] = slot.to_le_bytes();
+    }
+
+    /// Puts `new` at `position` and moves the slots from there up to the empty one at `gap` on by one.
+    fn push_on(&mut self, region: usize, position: usize, gap: usize, new: u64) {
+        let pages = self.regions[region].pages;
+        let mut carried = new.to_le_bytes();
+        let mut from = position;
+        while from <= gap {
+            let start = from % PAGE_SLOTS;
+            let last = (gap - from + start).min(PAGE_SLOTS - 1);
+            let page = self.page_mut(pages[from / PAGE_SLOTS]);
+            let out = page[last];
+            page.copy_within(start..last, start + 1);
+            page[start] = carried;
+            carried = out;
+            from += last - start + 1;
+        }
+    }
+
+    /// Makes room for at least one more: a page or two more, or two regions of one.
+    fn grow(&mut self, region: usize) -> bool {
+        let mut slots = [0; MAX_SLOTS];
+        let len = self.collect(region, &mut slots);
+        let pages = usize::from(self.regions[region].page_count);
+        for more in (pages + 1 + pages / 16)..=MAX_PAGES {
+            if !self.resize(region, more) {
+                return false;
+            }
+            if self.lay_out(region, &slots[..len]) {
+                return true;
+            }
+        }
+        self.split(region, &slots[..len])
+    }
+
+    fn shrink(&mut self, region: usize) {
+        let mut slots = [0; MAX_SLOTS];
+        let len = self.collect(region, &mut slots);
+        if self.merge(region, &mut slots, len) {
+            return;
+        }
+        let pages = usize::from(self.regions[region].page_count);
+        let fewer = (len * 100).div_ceil(85 * PAGE_SLOTS).clamp(1, pages);
+        for count in fewer..=pages {
+            // Never more pages than there are: no memory is needed.
+            self.resize(region, count);
+            if self.lay_out(region, &slots[..len]) {
+                return;
+            }
+        }
+        debug_assert!(false, "slots no longer fit where they were");
+    }
+
+    /// Two regions of one, each with the slots that are its own.
+    fn split(&mut self, region: usize, slots: &[u64]) -> bool {
+        let depth = u32::from(self.regions[region].depth);
+        if depth >= TAG_BITS {
+            return false;
+        }
+        if depth == self.directory_bits {
+            self.directory = self.directory.iter().flat_map(|&region| [region; 2]).collect();
+            self.directory_bits += 1;
+        }
+        let second = match self.free_regions.pop() {
+            Some(id) => id as usize,
+            None => {
+                if self.regions.len() == self.regions.capacity() {
+                    // An eighth more, not twice as many: the memory counts.
+                    self.regions.reserve_exact(self.regions.len() / 8 + 4);
+                }
+                let none = Region { pages: [0; MAX_PAGES], page_count: 0, depth: 0, len: 0 };
+                self.regions.push(none);
+                self.regions.len() - 1
+            }
+        };
+        let middle = slots.partition_point(|slot| slot << depth >> 63 == 0);
+        let Some(first_entry) = self.entry_of(region, slots) else { return false };
+        let entries = 1usize << (self.directory_bits - depth);
+        self.directory[first_entry + entries / 2..first_entry + entries].fill(second as u32);
+        self.regions[region].depth += 1;
+        self.regions[second].depth = depth as u8 + 1;
+        self.recharge();
+        self.fill(region, &slots[..middle]) && self.fill(second, &slots[middle..])
+    }
+
+    /// The first entry of a region, which holds these slots, in the directory.
+    fn entry_of(&self, region: usize, slots: &[u64]) -> Option<usize> {
+        match slots.first() {
+            Some(slot) => {
+                let entry = (slot >> 1 >> (63 - self.directory_bits)) as usize;
+                let entries = 1usize << (self.directory_bits - u32::from(self.regions[region].depth));
+                Some(entry & !(entries - 1))
+            }
+            None => self.directory.iter().position(|&id| id as usize == region),
+        }
+    }
+
+    /// Joins a region that has become small with its other half, if that is small too.
+    fn merge(&mut self, region: usize, slots: &mut [u64; MAX_SLOTS], len: usize) -> bool {
+        let depth = u32::from(self.regions[region].depth);
+        if depth == 0 || len > MAX_SLOTS / 6 {
+            return false;
+        }
+        let Some(entry) = self.entry_of(region, &slots[..len]) else { return false };
+        let entries = 1usize << (self.directory_bits - depth);
+        let other = self.directory[entry ^ entries] as usize;
+        let other_len = usize::from(self.regions[other].len);
+        if u32::from(self.regions[other].depth) != depth || other_len > MAX_SLOTS / 3 {
+            return false;
+        }
+        let mut others = [0; MAX_SLOTS];
+        self.collect(other, &mut others);
+        if entry & entries == 0 {
+            slots[len..len + other_len].copy_from_slice(&others[..other_len]);
+        } else {
+            slots.copy_within(..len, other_len);
+            slots[..other_len].copy_from_slice(&others[..other_len]);
+        }
+        self.resize(other, 0);
+        self.regions[other].len = 0;
+        self.free_regions.push(other as u32);
+        let both = entry & !entries;
+        self.directory[both..both + 2 * entries].fill(region as u32);
+        self.regions[region].depth -= 1;
+        self.fill(region, &slots[..len + other_len])
+    }
+
+    /// Gives a region as many pages as these slots need, and puts them in.
+    fn fill(&mut self, region: usize, slots: &[u64]) -> bool {
+        self.regions[region].len = slots.len() as u16;
+        let enough = ((slots.len() * 100).div_ceil(88) + TAIL).div_ceil(PAGE_SLOTS).max(1);
+        for pages in enough..=MAX_PAGES {
+            if !self.resize(region, pages) {
+                return false;
+            }
+            if self.lay_out(region, slots) {
+                return true;
+            }
+        }
+        self.split(region, slots)
+    }
+
+    /// Copies a region's slots in use to the front of `to`.
+    fn collect(&self, region: usize, to: &mut [u64; MAX_SLOTS]) -> usize {
+        let mut len = 0;
+        for page in self.regions[region].pages() {
+            for bytes in self.page(page) {
+                let slot = u64::from_le_bytes(*bytes);
+                if slot != 0 {
+                    to[len] = slot;
+                    len += 1;
+                }
+            }
+        }
+        len
+    }
+
+    /// Puts slots in use into a region, whose pages may hold anything; false if they do not fit.
+    fn lay_out(&mut self, region: usize, slots: &[u64]) -> bool {
+        let shape = self.regions[region].clone();
+        for page in shape.pages() {
+            *self.page_mut(page) = [[0; 8]; PAGE_SLOTS];
+        }
+        let mut next = 0;
+        for &slot in slots {
+            let position = shape.home(slot).max(next);
+            if position >= shape.capacity() {
+                return false;
+            }
+            self.page_mut(shape.pages[position / PAGE_SLOTS])[position % PAGE_SLOTS] = slot.to_le_bytes();
+            next = position + 1;
+        }
+        true
+    }
+
+    /// Gives a region this many pages; false if the system has no memory for them.
+    fn resize(&mut self, region: usize, pages: usize) -> bool {
+        while usize::from(self.regions[region].page_count) > pages {
+            let region = &mut self.regions[region];
+            region.page_count -= 1;
+            self.free.push(Reverse(region.pages[usize::from(region.page_count)]));
+        }
+        while usize::from(self.regions[region].page_count) < pages {
+            if self.free.is_empty() && !self.add_block() {
+                return false;
+            }
+            let Some(Reverse(page)) = self.free.pop() else { return false };
+            let region = &mut self.regions[region];
+            region.pages[usize::from(region.page_count)] = page;
+            region.page_count += 1;
+        }
+        true
+    }
+
+    fn add_block(&mut self) -> bool {
+        let Some(block) = self.pool.block() else { return false };
+        let first = (self.blocks.len() * self.pages_per_block()) as u32;
+        self.blocks.push(block);
+        self.free.extend((first..first + self.pages_per_block() as u32).map(Reverse));
+        self.recharge();
+        true
+    }
+
+    /// Tells the pool what is held beside the blocks.
+    fn recharge(&mut self) {
+        let bytes = self.regions.capacity() * size_of::<Region>()
+            + self.directory.capacity() * 4
+            + self.free.capacity() * 4;
+        if bytes > self.charged {
+            self.pool.charge(bytes - self.charged);
+        } else {
+            self.pool.discharge(self.charged - bytes);
+        }
+        self.charged = bytes;
+    }
+}
+
+const LOCATION_MASK: u64 = (1 << LOCATION_BITS) - 1;
+
+impl Region {
+    fn capacity(&self) -> usize {
+        usize::from(self.page_count) * PAGE_SLOTS
+    }
+
+    fn pages(&self) -> impl Iterator<Item = u32> + use<> {
+        self.pages.into_iter().take(usize::from(self.page_count))
+    }
+
+    /// Where the slot of this hash, or this very slot, would like to be.
+    #[inline]
+    fn home(&self, hash: u64) -> usize {
+        let share = (hash & !LOCATION_MASK) << self.depth >> 32;
+        ((share * self.capacity().saturating_sub(TAIL) as u64) >> 32) as usize
+    }
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        for block in self.blocks.drain(..) {
+            self.pool.give_back(block);
+        }
+        self.pool.discharge(self.charged);
+    }
+}
+
+impl Index {
+    /// Recounts everything, and panics where a count is wrong.
+    pub fn check(&self) {
+        let mut len = 0;
+        let mut pages = 0;
+        let mut seen = std::collections::HashSet::new();
+        let mut at = 0;
+        while at < self.directory.len() {
+            let id = self.directory[at];
+            let region = &self.regions[id as usize];
+            let entries = 1 << (self.directory_bits - u32::from(region.depth));
+            assert!(at.is_multiple_of(entries));
+            assert!(self.directory[at..at + entries].iter().all(|&other| other == id));
+            let mut last = 0;
+            let mut count = 0;
+            let mut run = 0;
+            for position in 0..region.capacity() {
+                let slot = self.slot(region, position);
+                if slot == 0 {
+                    run = position + 1;
+                    continue;
+                }
+                assert!(slot >> LOCATION_BITS >= last, "slots are in order");
+                last = slot >> LOCATION_BITS;
+                assert!((run..=position).contains(&region.home(slot)), "no gap between a slot and its home");
+                assert_eq!(self.region_of(slot), id);
+                count += 1;
+            }
+            assert_eq!(count, usize::from(region.len));
+            pages += usize::from(region.page_count);
+            assert!(region.pages().all(|page| seen.insert(page)), "a page is in one region");
+            len += count;
+            at += entries;
+        }
+        assert_eq!(len, self.len);
+        assert!(self.free.iter().all(|Reverse(page)| seen.insert(*page)), "a page is used or free");
+        assert_eq!(pages + self.free.len(), self.blocks.len() * self.pages_per_block());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ahash::RandomState;
+
+    fn hasher() -> RandomState {
+        RandomState::with_seeds(1, 2, 3, 4)
+    }
+
+    fn index() -> Index {
+        Index::new(Arc::new(Pool::new(1 << 30, 16 << 10)))
+    }
+
+    #[test]
+    fn finds_what_was_put_in_at_any_size_and_stays_dense() {
+        let (hasher, mut index) = (hasher(), index());
+        for item in 1..=100_000u64 {
+            assert!(index.insert(hasher.hash_one(item), Location(item)));
+            if item.is_power_of_two() {
+                index.check();
+            }
+            if item > 10_000 && item.is_multiple_of(997) {
+                let load = item as f64 / index.capacity() as f64;
+                assert!((0.80..0.93).contains(&load), "load {load} at {item} items");
+            }
+        }
+        index.check();
+        for item in 1..=100_000u64 {
+            let hash = hasher.hash_one(item);
+            assert!(index.find(hash, |location| location.0 == item).is_some());
+            assert!(index.find(hash, |_| false).is_none());
+        }
+    }
+
+    #[test]
+    fn shrinks_with_its_items_and_gives_memory_back() {
+        let (hasher, mut index) = (hasher(), index());
+        for item in 1..=50_000u64 {
+            index.insert(hasher.hash_one(item), Location(item));
+        }
+        let full = index.bytes();
+        for item in 1..=49_000u64 {
+            let slot = index.find(hasher.hash_one(item), |location| location.0 == item).unwrap().0;
+            index.remove(slot);
+            if item.is_multiple_of(7_000) {
+                index.check();
+            }
+        }
+        while index.give_back() {}
+        index.check();
+        assert!(index.bytes() < full / 8, "{} of {full} bytes", index.bytes());
+        for item in 49_001..=50_000u64 {
+            assert!(index.find(hasher.hash_one(item), |location| location.0 == item).is_some());
+        }
+        let pool = index.pool.clone();
+        drop(index);
+        assert_eq!(pool.used(), 0);
+    }
+
+    #[test]
+    fn a_scan_sees_every_slot_that_stays_while_others_come_and_go() {
+        let (hasher, mut index) = (hasher(), index());
+        for item in 1..=20_000u64 {
+            index.insert(hasher.hash_one(item), Location(item));
+        }
+        let mut seen = std::collections::HashSet::new();
+        let mut from = Some(0);
+        let mut next = 20_001u64;
+        while let Some(tag) = from {
+            from = index.scan(tag, 100, |location| {
+                seen.insert(location.0);
+            });
+            for _ in 0..300 {
+                index.insert(hasher.hash_one(next), Location(next));
+                next += 1;
+            }
+            for item in next - 300..next - 150 {
+                let slot = index.find(hasher.hash_one(item), |location| location.0 == item).unwrap().0;
+                index.remove(slot);
+            }
+        }
+        assert!((1..=20_000).all(|item| seen.contains(&item)));
+    }
+}

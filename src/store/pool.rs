@@ -1,0 +1,186 @@
+//! The one budget of the store: everything that holds memory takes it here and gives it back. Knows no items.
+
+use memmap2::MmapMut;
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A block of memory straight from the system, of [`Pool::block_len`] bytes. It is resident only where it has been
+/// written, and goes back to the system when it is dropped, whatever allocator the process uses.
+#[derive(Debug)]
+pub(super) struct Block(MmapMut);
+
+impl Block {
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+/// Counts the bytes in use against the limit, and keeps blocks given back for the next who needs one.
+#[derive(Debug)]
+pub(super) struct Pool {
+    block_len: usize,
+    limit: AtomicUsize,
+    /// Bytes charged, kept blocks not included.
+    used: AtomicUsize,
+    /// Blocks given back and kept. Invariant: kept bytes + `used` <= `limit`, or there are none.
+    kept: Mutex<Vec<Block>>,
+    /// How many blocks are kept.
+    kept_count: AtomicUsize,
+}
+
+impl Pool {
+    pub fn new(limit: usize, block_len: usize) -> Pool {
+        Pool {
+            block_len,
+            limit: AtomicUsize::new(limit),
+            used: AtomicUsize::new(0),
+            kept: Mutex::new(Vec::new()),
+            kept_count: AtomicUsize::new(0),
+        }
+    }
+
+    pub fn block_len(&self) -> usize {
+        self.block_len
+    }
+
+    pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    pub fn set_limit(&self, bytes: usize) {
+        self.limit.store(bytes, Ordering::Relaxed);
+        self.trim();
+    }
+
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Whether more is in use than the limit allows.
+    pub fn is_over(&self) -> bool {
+        self.used() > self.limit()
+    }
+
+    /// Whether this many bytes could be charged now.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.used().saturating_add(bytes) <= self.limit()
+    }
+
+    /// Charges bytes if the limit allows.
+    pub fn try_charge(&self, bytes: usize) -> bool {
+        let limit = self.limit();
+        let fits = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= limit);
+        let charged = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+        if charged {
+            self.trim();
+        }
+        charged
+    }
+
+    /// Charges bytes that cannot be done without; whoever evicts next makes up for them.
+    pub fn charge(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        self.trim();
+    }
+
+    pub fn discharge(&self, bytes: usize) {
+        let before = self.used.fetch_sub(bytes, Ordering::Relaxed);
+        debug_assert!(before >= bytes, "more given back than taken");
+    }
+
+    /// A block, charged; `None` if the limit or the system says no.
+    pub fn try_block(&self) -> Option<Block> {
+        let limit = self.limit();
+        let fits = |used: usize| used.checked_add(self.block_len).filter(|&sum| sum <= limit);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
+        self.block_or_refund()
+    }
+
+    /// A block, charged whatever the limit; `None` only if the system has none.
+    pub fn block(&self) -> Option<Block> {
+        self.used.fetch_add(self.block_len, Ordering::Relaxed);
+        self.block_or_refund()
+    }
+
+    fn block_or_refund(&self) -> Option<Block> {
+        let block = self.pop().or_else(|| MmapMut::map_anon(self.block_len).ok().map(Block));
+        match block {
+            Some(_) => self.trim(),
+            None => self.discharge(self.block_len),
+        }
+        block
+    }
+
+    /// Takes a block back: a few are kept if the limit leaves room for them, others return to the system.
+    pub fn give_back(&self, block: Block) {
+        self.discharge(self.block_len);
+        let mut kept = self.kept.lock();
+        let bytes = (kept.len() + 1) * self.block_len;
+        if self.has_room(bytes) && bytes <= (self.limit() / 128).max(4 * self.block_len) {
+            kept.push(block);
+            self.kept_count.store(kept.len(), Ordering::Relaxed);
+        }
+    }
+
+    fn kept_bytes(&self) -> usize {
+        self.kept_count.load(Ordering::Relaxed) * self.block_len
+    }
+
+    fn pop(&self) -> Option<Block> {
+        if self.kept_bytes() == 0 {
+            return None;
+        }
+        let mut kept = self.kept.lock();
+        let block = kept.pop();
+        self.kept_count.store(kept.len(), Ordering::Relaxed);
+        block
+    }
+
+    /// Returns kept blocks to the system until the rest fits the limit.
+    fn trim(&self) {
+        while self.kept_bytes() > 0 && !self.has_room(self.kept_bytes()) {
+            drop(self.pop());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEN: usize = 4096;
+
+    #[test]
+    fn charges_up_to_the_limit_and_no_further() {
+        let pool = Pool::new(10 * LEN, LEN);
+        assert!(pool.try_charge(9 * LEN));
+        let block = pool.try_block().unwrap();
+        assert!(pool.try_block().is_none());
+        assert!(!pool.try_charge(1));
+        assert!(!pool.is_over());
+        pool.charge(1);
+        assert!(pool.is_over());
+        pool.discharge(1);
+        pool.give_back(block);
+        assert_eq!(pool.used(), 9 * LEN);
+    }
+
+    #[test]
+    fn blocks_given_back_are_kept_only_while_the_limit_leaves_room() {
+        let pool = Pool::new(4 * LEN, LEN);
+        let blocks: Vec<_> = (0..4).map(|_| pool.try_block().unwrap()).collect();
+        for block in blocks {
+            pool.give_back(block);
+        }
+        assert_eq!((pool.used(), pool.kept_bytes()), (0, 4 * LEN));
+        assert!(pool.try_charge(3 * LEN));
+        assert_eq!(pool.kept_bytes(), LEN);
+        pool.set_limit(3 * LEN);
+        assert_eq!(pool.kept_bytes(), 0);
+        assert!(pool.try_block().is_none());
+    }
+}

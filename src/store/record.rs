@@ -1,0 +1,479 @@
+//! How one item lies in a segment: its header, key and value. Knows bytes only, neither index nor clock.
+//!
+//! ```text
+//!  byte 0      1        2..4      4..     then, each only if its flag is set           then
+//! ┌─────────┬─────────┬─────────┬───────┬───────┬──────────┬──────────────┬──────┐┌─────┬───────┐
+//! │ flags   │ key len │ last    │ value │ extra │ deadline │ client flags │ CAS  ││ key │ value │
+//! │         │         │ use     │ len   │ flags │ 4 bytes  │ 4 bytes      │ 8    ││     │       │
+//! └─────────┴─────────┴─────────┴───────┴───────┴──────────┴──────────────┴──────┘└─────┴───────┘
+//! ```
+//! The value length takes 1 byte below 128, 2 below 16,384, else 3. A dead record keeps its flag byte, with
+//! [`DEAD`] in it, and the length of the whole record in the three bytes after it.
+
+use super::{Expiry, Now};
+use std::num::NonZeroU32;
+
+/// Read since it was stored.
+pub(super) const FETCHED: u8 = 0x01;
+const USES_SHIFT: u32 = 1;
+const USES: u8 = 0x06;
+const DEADLINE: u8 = 0x08;
+/// What is known of the CAS value: not there and never shown (0), not there but shown, stored, or the item is dead.
+const CAS: u8 = 0x30;
+const CAS_SHOWN: u8 = 0x10;
+const CAS_STORED: u8 = 0x20;
+const DEAD: u8 = 0x30;
+const LEASE: u8 = 0x40;
+const EXTRA: u8 = 0x80;
+
+const EXTRA_CLIENT_FLAGS: u8 = 0x01;
+const EXTRA_BINARY_KEY: u8 = 0x02;
+const EXTRA_STALE: u8 = 0x04;
+
+/// Highest count of uses an item remembers.
+pub(super) const MOST_USES: u8 = 3;
+
+const FIXED: usize = 4;
+
+/// Longest possible header.
+#[cfg(test)]
+pub(super) const MAX_HEADER: usize = FIXED + 3 + 1 + 4 + 4 + 8;
+
+/// Shortest possible record.
+#[cfg(test)]
+pub(super) const MIN_RECORD: usize = FIXED + 1 + 1;
+
+/// What a record's header says, with the places of its key and value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Header {
+    flags: u8,
+    extra: u8,
+    recency: u16,
+    deadline: u32,
+    client_flags: u32,
+    cas: u64,
+    key_at: usize,
+    value_at: usize,
+    end: usize,
+}
+
+/// What lies at a place in a segment.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Found {
+    Live(Header),
+    /// Nothing but its length is left.
+    Dead {
+        len: usize,
+    },
+}
+
+/// An item about to be written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Draft<'a> {
+    pub key: &'a [u8],
+    /// The value, in two pieces.
+    pub value: [&'a [u8]; 2],
+    pub client_flags: u32,
+    pub expiry: Expiry,
+    pub binary_key: bool,
+    pub stale: bool,
+    pub lease_granted: bool,
+    pub fetched: bool,
+    pub uses: u8,
+    /// Seconds of the store's clock.
+    pub last_used: u32,
+    /// The CAS value has been shown to a client.
+    pub cas_shown: bool,
+    /// The CAS value, if it is not the one its place gives it.
+    pub cas: Option<u64>,
+}
+
+impl Header {
+    /// Reads the live record that begins here.
+    pub fn read(record: &[u8]) -> Header {
+        let flags = record[0];
+        debug_assert!(flags & CAS != DEAD, "a dead record is in the index");
+        let mut at = FIXED;
+        let first = record[at];
+        at += 1;
+        let mut value_len = usize::from(first & 0x7f);
+        if first & 0x80 != 0 {
+            let second = record[at];
+            at += 1;
+            value_len |= usize::from(second & 0x7f) << 7;
+            if second & 0x80 != 0 {
+                value_len |= usize::from(record[at]) << 14;
+                at += 1;
+            }
+        }
+        let mut header = Header {
+            flags,
+            extra: 0,
+            recency: u16::from_le_bytes([record[2], record[3]]),
+            deadline: 0,
+            client_flags: 0,
+            cas: 0,
+            key_at: 0,
+            value_at: 0,
+            end: 0,
+        };
+        if flags & (EXTRA | DEADLINE | CAS_STORED) != 0 {
+            if flags & EXTRA != 0 {
+                header.extra = record[at];
+                at += 1;
+            }
+            if flags & DEADLINE != 0 {
+                header.deadline = u32::from_le_bytes(take(record, &mut at));
+            }
+            if header.extra & EXTRA_CLIENT_FLAGS != 0 {
+                header.client_flags = u32::from_le_bytes(take(record, &mut at));
+            }
+            if flags & CAS_STORED != 0 {
+                header.cas = u64::from_le_bytes(take(record, &mut at));
+            }
+        }
+        header.key_at = at;
+        header.value_at = at + usize::from(record[1]);
+        header.end = header.value_at + value_len;
+        header
+    }
+
+    pub fn key<'r>(&self, record: &'r [u8]) -> &'r [u8] {
+        &record[self.key_at..self.value_at]
+    }
+
+    pub fn value<'r>(&self, record: &'r [u8]) -> &'r [u8] {
+        &record[self.value_at..self.end]
+    }
+
+    pub fn key_len(&self) -> usize {
+        self.value_at - self.key_at
+    }
+
+    pub fn value_len(&self) -> usize {
+        self.end - self.value_at
+    }
+
+    /// Bytes of the whole record.
+    pub fn len(&self) -> usize {
+        self.end
+    }
+
+    pub fn expiry(&self) -> Expiry {
+        Expiry::from_deadline(NonZeroU32::new(self.deadline))
+    }
+
+    pub fn client_flags(&self) -> u32 {
+        self.client_flags
+    }
+
+    /// The stored CAS value, if one is stored.
+    pub fn cas(&self) -> Option<u64> {
+        (self.flags & CAS == CAS_STORED).then_some(self.cas)
+    }
+
+    /// A client may know the CAS value.
+    pub fn cas_shown(&self) -> bool {
+        self.flags & CAS != 0
+    }
+
+    pub fn fetched(&self) -> bool {
+        self.flags & FETCHED != 0
+    }
+
+    pub fn uses(&self) -> u8 {
+        (self.flags & USES) >> USES_SHIFT
+    }
+
+    pub fn binary_key(&self) -> bool {
+        self.extra & EXTRA_BINARY_KEY != 0
+    }
+
+    pub fn stale(&self) -> bool {
+        self.extra & EXTRA_STALE != 0
+    }
+
+    pub fn lease_granted(&self) -> bool {
+        self.flags & LEASE != 0
+    }
+
+    /// When it was last read or stored, in seconds, given when its segment was opened.
+    pub fn last_used(&self, opened: u32) -> u32 {
+        decode_recency(self.recency, opened)
+    }
+
+    /// Remembers a read at `now` in the record's bytes.
+    pub fn mark_used(&mut self, record: &mut [u8], opened: u32, now: Now) {
+        let uses = (self.uses() + 1).min(MOST_USES);
+        let flags = self.flags & !USES | uses << USES_SHIFT | FETCHED;
+        let recency = encode_recency(now.seconds(), opened);
+        if flags != self.flags {
+            self.flags = flags;
+            record[0] = flags;
+        }
+        if recency != self.recency {
+            self.recency = recency;
+            record[2..4].copy_from_slice(&recency.to_le_bytes());
+        }
+    }
+
+    /// Remembers in the record's bytes that a client has been shown the CAS value.
+    pub fn mark_cas_shown(&mut self, record: &mut [u8]) {
+        if self.flags & CAS == 0 {
+            self.flags |= CAS_SHOWN;
+            record[0] = self.flags;
+        }
+    }
+
+    /// Changes the deadline in the record's bytes; false if it has no place for one, or one too many.
+    pub fn set_expiry(&mut self, record: &mut [u8], expiry: Expiry) -> bool {
+        let Some(deadline) = expiry.deadline() else { return self.deadline == 0 };
+        if self.deadline == 0 {
+            return false;
+        }
+        let at = self.key_at
+            - if self.flags & CAS == CAS_STORED { 8 } else { 0 }
+            - if self.extra & EXTRA_CLIENT_FLAGS != 0 { 4 } else { 0 }
+            - 4;
+        self.deadline = deadline.get();
+        record[at..at + 4].copy_from_slice(&deadline.get().to_le_bytes());
+        true
+    }
+
+    /// Says in the record's bytes whether a client has been told to renew it.
+    pub fn set_lease_granted(&mut self, record: &mut [u8], granted: bool) {
+        self.flags = self.flags & !LEASE | (u8::from(granted) * LEASE);
+        record[0] = self.flags;
+    }
+
+    /// The same item, to be written elsewhere.
+    pub fn draft<'r>(&self, record: &'r [u8], opened: u32) -> Draft<'r> {
+        Draft {
+            key: self.key(record),
+            value: [self.value(record), &[]],
+            client_flags: self.client_flags,
+            expiry: self.expiry(),
+            binary_key: self.binary_key(),
+            stale: self.stale(),
+            lease_granted: self.lease_granted(),
+            fetched: self.fetched(),
+            uses: self.uses(),
+            last_used: self.last_used(opened),
+            cas_shown: self.cas_shown(),
+            cas: self.cas(),
+        }
+    }
+}
+
+/// What begins here: an item or the remains of one.
+pub(super) fn find(record: &[u8]) -> Found {
+    if record[0] & CAS == DEAD {
+        Found::Dead {
+            len: usize::from(record[1]) | usize::from(record[2]) << 8 | usize::from(record[3]) << 16,
+        }
+    } else {
+        Found::Live(Header::read(record))
+    }
+}
+
+/// Turns the live record of `len` bytes that begins here into a dead one.
+pub(super) fn kill(record: &mut [u8], len: usize) {
+    record[0] |= DEAD;
+    record[1..4].copy_from_slice(&(len as u32).to_le_bytes()[..3]);
+}
+
+impl Draft<'_> {
+    pub fn value_len(&self) -> usize {
+        self.value[0].len() + self.value[1].len()
+    }
+
+    /// Bytes of the whole record.
+    pub fn len(&self) -> usize {
+        let value_len = self.value_len();
+        FIXED
+            + match value_len {
+                0..0x80 => 1,
+                0x80..0x4000 => 2,
+                _ => 3,
+            }
+            + usize::from(self.extra() != 0)
+            + if self.expiry.deadline().is_some() { 4 } else { 0 }
+            + if self.client_flags != 0 { 4 } else { 0 }
+            + if self.cas.is_some() { 8 } else { 0 }
+            + self.key.len()
+            + value_len
+    }
+
+    fn extra(&self) -> u8 {
+        (u8::from(self.client_flags != 0) * EXTRA_CLIENT_FLAGS)
+            | (u8::from(self.binary_key) * EXTRA_BINARY_KEY)
+            | (u8::from(self.stale) * EXTRA_STALE)
+    }
+
+    /// Writes the record to the front of `to`, in a segment opened at `opened`.
+    pub fn write(&self, to: &mut [u8], opened: u32) {
+        let extra = self.extra();
+        let mut flags = (u8::from(self.fetched) * FETCHED)
+            | (self.uses.min(MOST_USES) << USES_SHIFT)
+            | (u8::from(self.lease_granted) * LEASE)
+            | (u8::from(extra != 0) * EXTRA);
+        if self.cas.is_some() {
+            flags |= CAS_STORED;
+        } else if self.cas_shown {
+            flags |= CAS_SHOWN;
+        }
+        let deadline = self.expiry.deadline();
+        if deadline.is_some() {
+            flags |= DEADLINE;
+        }
+        to[0] = flags;
+        to[1] = self.key.len() as u8;
+        to[2..4].copy_from_slice(&encode_recency(self.last_used, opened).to_le_bytes());
+        let mut at = FIXED;
+        let mut put = |bytes: &[u8]| {
+            to[at..at + bytes.len()].copy_from_slice(bytes);
+            at += bytes.len();
+        };
+        let len = self.value_len();
+        match len {
+            0..0x80 => put(&[len as u8]),
+            0x80..0x4000 => put(&[len as u8 | 0x80, (len >> 7) as u8]),
+            _ => put(&[len as u8 | 0x80, (len >> 7) as u8 | 0x80, (len >> 14) as u8]),
+        }
+        if extra != 0 {
+            put(&[extra]);
+        }
+        if let Some(deadline) = deadline {
+            put(&deadline.get().to_le_bytes());
+        }
+        if self.client_flags != 0 {
+            put(&self.client_flags.to_le_bytes());
+        }
+        if let Some(cas) = self.cas {
+            put(&cas.to_le_bytes());
+        }
+        put(self.key);
+        put(self.value[0]);
+        put(self.value[1]);
+    }
+}
+
+fn take<const N: usize>(record: &[u8], at: &mut usize) -> [u8; N] {
+    let bytes = record[*at..*at + N].try_into().expect("the slice has N bytes");
+    *at += N;
+    bytes
+}
+
+/// Seconds before or after the segment was opened, in 16 bits: exact up to 4095 s, then in ever larger steps up to
+/// two years. Bit 15 says before, bits 11 to 14 are an exponent, the rest a mantissa.
+fn encode_recency(at: u32, opened: u32) -> u16 {
+    let distance = at.abs_diff(opened);
+    let sign = u16::from(at < opened) << 15;
+    let exponent = (32 - distance.leading_zeros()).saturating_sub(11);
+    let code = match exponent {
+        0 => distance as u16,
+        1..=15 => (exponent as u16) << 11 | (distance >> (exponent - 1)) as u16 & 0x7ff,
+        _ => 0x7fff,
+    };
+    sign | code
+}
+
+fn decode_recency(code: u16, opened: u32) -> u32 {
+    let mantissa = u32::from(code & 0x7ff);
+    let distance = match u32::from(code >> 11 & 0xf) {
+        0 => mantissa,
+        exponent => (mantissa | 0x800) << (exponent - 1),
+    };
+    if code & 0x8000 == 0 { opened.saturating_add(distance) } else { opened.saturating_sub(distance) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_plain_small_item_has_a_header_of_five_bytes() {
+        let draft = Draft { value: [&[0; 100], &[]], ..draft_of(b"key") };
+        assert_eq!(draft.len(), 5 + 3 + 100);
+    }
+
+    #[test]
+    fn a_dead_record_keeps_its_length_only() {
+        let draft = Draft { value: [&[7; 300], &[]], cas: Some(5), ..draft_of(b"k") };
+        let mut bytes = vec![0; draft.len()];
+        draft.write(&mut bytes, 0);
+        kill(&mut bytes, draft.len());
+        assert!(matches!(find(&bytes), Found::Dead { len } if len == draft.len()));
+    }
+
+    #[test]
+    fn last_use_is_exact_for_an_hour_and_close_for_a_year() {
+        let opened = 40_000_000;
+        for seconds in (0..4096).chain([5000, 100_000, 31_000_000]) {
+            for at in [opened + seconds, opened - seconds] {
+                let back = decode_recency(encode_recency(at, opened), opened);
+                let tolerance = if seconds < 4096 { 0 } else { seconds / 2048 };
+                assert!(back.abs_diff(at) <= tolerance, "{at} came back as {back}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            key in proptest::collection::vec(any::<u8>(), 1..=250),
+            value in proptest::collection::vec(any::<u8>(), 0..20_000),
+            split in 0usize..20_000,
+            client_flags in prop_oneof![Just(0), any::<u32>()],
+            deadline in prop_oneof![Just(None), any::<u32>().prop_map(NonZeroU32::new)],
+            bits in any::<u8>(),
+            uses in 0u8..=3,
+            cas in any::<Option<u64>>(),
+        ) {
+            let parts = value.split_at(split.min(value.len()));
+            let draft = Draft {
+                key: &key,
+                value: [parts.0, parts.1],
+                client_flags,
+                expiry: Expiry::from_deadline(deadline),
+                binary_key: bits & 1 != 0,
+                stale: bits & 2 != 0,
+                lease_granted: bits & 4 != 0,
+                fetched: bits & 8 != 0,
+                uses,
+                last_used: 1000,
+                cas_shown: cas.is_some() || bits & 16 != 0,
+                cas,
+            };
+            let mut bytes = vec![0xaa; draft.len()];
+            draft.write(&mut bytes, 990);
+            let Found::Live(header) = find(&bytes) else { panic!("dead") };
+            prop_assert!(bytes.len() >= MIN_RECORD && header.key_at <= MAX_HEADER);
+            prop_assert_eq!(header.len(), bytes.len());
+            let back = header.draft(&bytes, 990);
+            prop_assert_eq!(back.value, [&value[..], &[]]);
+            prop_assert_eq!(
+                format!("{:?}", Draft { value: draft.value, ..back }),
+                format!("{draft:?}")
+            );
+        }
+    }
+
+    fn draft_of(key: &[u8]) -> Draft<'_> {
+        Draft {
+            key,
+            value: [&[], &[]],
+            client_flags: 0,
+            expiry: Expiry::NEVER,
+            binary_key: false,
+            stale: false,
+            lease_granted: false,
+            fetched: false,
+            uses: 0,
+            last_used: 0,
+            cas_shown: false,
+            cas: None,
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! The log of one shard: records appended to open segments, and what is counted of each segment. Knows no index.
+
+use super::index::Location;
+use super::pool::{Block, Pool};
+use super::record::{self, Draft, Found, Header};
+use super::{Expiry, Now};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Queues of segments; the eviction policy says what each is for.
+pub(super) const QUEUES: usize = 2;
+
+/// Groups of items by how long they have to live, so that the items of a segment end at about the same time.
+const GROUPS: usize = 5;
+
+/// Where in a segment the first record begins: not at 0, so that no location is 0.
+pub(super) const FIRST: usize = 8;
+
+/// What an item is appended to: the open segment of this queue, for items that live about this long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub queue: u8,
+    group: u8,
+}
+
+impl Place {
+    pub fn new(queue: u8, expiry: Expiry, now: Now) -> Place {
+        let group = match expiry.remaining(now) {
+            Some(0..64) => 4,
+            Some(64..1024) => 3,
+            Some(1024..16_384) => 2,
+            Some(_) => 1,
+            None => 0,
+        };
+        Place { queue, group }
+    }
+}
+
+/// When the items of a segment end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadlines {
+    earliest: u32,
+    /// `u32::MAX` if one has no expiry; 0 if there are no items.
+    latest: u32,
+    /// The deadline most bytes have, if one has more than half of them, and by how many bytes more.
+    crowd: u32,
+    crowd_lead: u32,
+}
+
+impl Deadlines {
+    pub const NONE: Deadlines = Deadlines { earliest: u32::MAX, latest: 0, crowd: u32::MAX, crowd_lead: 0 };
+
+    pub fn add(&mut self, expiry: Expiry, bytes: usize) {
+        let deadline = expiry.deadline().map_or(u32::MAX, u32::from);
+        self.earliest = self.earliest.min(deadline);
+        self.latest = self.latest.max(deadline);
+        let bytes = bytes as u32;
+        if deadline == self.crowd {
+            self.crowd_lead += bytes;
+        } else if self.crowd_lead >= bytes {
+            self.crowd_lead -= bytes;
+        } else {
+            (self.crowd, self.crowd_lead) = (deadline, bytes - self.crowd_lead);
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Segment {
+    block: Block,
+    /// Higher than that of any segment opened before.
+    pub sequence: u64,
+    /// Where the next record begins.
+    end: usize,
+    pub live_bytes: usize,
+    pub live_items: usize,
+    /// When it was opened, in seconds of the store's clock.
+    pub opened: u32,
+    place: Place,
+    open: bool,
+    pub deadlines: Deadlines,
+    /// Not worth looking for expired items before.
+    pub next_look: u32,
+}
+
+impl Segment {
+    pub fn end(&self) -> usize {
+        self.end
+    }
+
+    pub fn queue(&self) -> u8 {
+        self.place.queue
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    pub fn dead_bytes(&self) -> usize {
+        self.end - FIRST - self.live_bytes
+    }
+
+    pub fn record(&self, offset: usize) -> &[u8] {
+        &self.block.bytes()[offset..self.end]
+    }
+
+    pub fn record_mut(&mut self, offset: usize) -> &mut [u8] {
+        &mut self.block.bytes_mut()[offset..self.end]
+    }
+
+    /// Whether every item in it has ended.
+    pub fn is_over(&self, now: Now) -> bool {
+        self.deadlines.latest <= now.seconds()
+    }
+
+    /// Whether a large part of its items ends at one time that has come.
+    pub fn crowd_is_over(&self, now: Now) -> bool {
+        self.deadlines.crowd <= now.seconds() && self.deadlines.crowd_lead as usize * 8 > self.live_bytes
+    }
+
+    /// Whether items in it have ended and it is time to look for them.
+    pub fn is_worth_a_look(&self, now: Now) -> bool {
+        self.deadlines.earliest <= now.seconds() && self.next_look <= now.seconds()
+    }
+
+    /// Seconds between two looks for expired items among others.
+    pub fn look_interval(&self) -> u32 {
+        [600, 600, 60, 8, 2][usize::from(self.place.group)]
+    }
+}
+
+/// CAS values from places: unique among all items and shards, and higher for what is opened later.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CasSpace {
+    pub shard: u64,
+    pub shard_bits: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Log {
+    pool: Arc<Pool>,
+    cas_space: CasSpace,
+    segments: Vec<Option<Segment>>,
+    free_ids: Vec<u32>,
+    open: [[Option<u32>; GROUPS]; QUEUES],
+    /// All segments of a queue, in the order they were opened.
+    queues: [VecDeque<u32>; QUEUES],
+    next_sequence: u64,
+    offset_bits: u32,
+    /// A higher CAS value than any an item no longer there may have shown to a client.
+    cas_floor: u64,
+    pub live_bytes: usize,
+    pub live_items: usize,
+}
+
+impl Log {
+    pub fn new(pool: Arc<Pool>, cas_space: CasSpace) -> Log {
+        let offset_bits = pool.block_len().trailing_zeros();
+        Log {
+            pool,
+            cas_space,
+            segments: Vec::new(),
+            free_ids: Vec::new(),
+            open: [[None; GROUPS]; QUEUES],
+            queues: Default::default(),
+            next_sequence: 1,
+            offset_bits,
+            cas_floor: 0,
+            live_bytes: 0,
+            live_items: 0,
+        }
+    }
+
+    pub fn segment_count(&self) -> usize {
+        self.segments.len() - self.free_ids.len()
+    }
+
+    pub fn segment(&self, id: u32) -> Option<&Segment> {
+        self.segments.get(id as usize)?.as_ref()
+    }
+
+    pub fn segment_mut(&mut self, id: u32) -> Option<&mut Segment> {
+        self.segments.get_mut(id as usize)?.as_mut()
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = u32> + use<> {
+        0..self.segments.len() as u32
+    }
+
+    pub fn queue(&self, queue: u8) -> &VecDeque<u32> {
+        &self.queues[usize::from(queue)]
+    }
+
+    /// The segment and the offset in it of a location.
+    #[inline]
+    pub fn split(&self, location: Location) -> (u32, usize) {
+        ((location.0 >> self.offset_bits) as u32, location.0 as usize & ((1 << self.offset_bits) - 1))
+    }
+
+    pub fn location(&self, segment: u32, offset: usize) -> Location {
+        Location(u64::from(segment) << self.offset_bits | offset as u64)
+    }
+
+    /// The segment of a location, and the bytes from there on.
+    #[inline]
+    pub fn at(&self, location: Location) -> (&Segment, &[u8]) {
+        let (id, offset) = self.split(location);
+        let segment = self.segments[id as usize].as_ref().expect("a location is in a segment");
+        (segment, segment.record(offset))
+    }
+
+    #[inline]
+    pub fn at_mut(&mut self, location: Location) -> &mut Segment {
+        let (id, _) = self.split(location);
+        self.segments[id as usize].as_mut().expect("a location is in a segment")
+    }
+
+    /// The CAS value an item at this location has if none is stored with it.
+    pub fn implied_cas(&self, location: Location) -> u64 {
+        let (_, offset) = self.split(location);
+        self.cas_at(self.at(location).0.sequence, offset)
+    }
+
+    fn cas_at(&self, sequence: u64, offset: usize) -> u64 {
+        (sequence << self.offset_bits | offset as u64) << self.cas_space.shard_bits | self.cas_space.shard
+    }
+
+    /// The number of what is written next that has no segment of its own, above all before it.
+    pub fn fresh_sequence(&mut self) -> u64 {
+        self.next_sequence += 1;
+        self.next_sequence - 1
+    }
+
+    /// A CAS value above all there have been.
+    pub fn fresh_cas(&mut self) -> u64 {
+        let sequence = self.fresh_sequence();
+        self.cas_at(sequence, 0)
+    }
+
+    /// Remembers that clients may know the CAS value of an item that goes away.
+    pub fn forget_cas(&mut self, cas: u64) {
+        // A value a client chose may be near the end of the range, and says nothing about ours.
+        if cas < self.cas_at(self.next_sequence, 0) {
+            self.cas_floor = self.cas_floor.max(cas);
+        }
+    }
+
+    /// Whether a record of `len` bytes, or a little more, fits the open segment of this place.
+    pub fn has_room(&self, place: Place, len: usize) -> bool {
+        self.open[usize::from(place.queue)][usize::from(place.group)]
+            .and_then(|id| self.segment(id))
+            .is_some_and(|segment| segment.end + len + 8 <= self.pool.block_len())
+    }
+
+    /// Opens a new segment for this place and closes the one that was open.
+    pub fn open(&mut self, place: Place, block: Block, now: Now) {
+        self.close(place);
+        let id = match self.free_ids.pop() {
+            Some(id) => id,
+            None => {
+                self.segments.push(None);
+                self.segments.len() as u32 - 1
+            }
+        };
+        self.segments[id as usize] = Some(Segment {
+            block,
+            sequence: self.next_sequence,
+            end: FIRST,
+            live_bytes: 0,
+            live_items: 0,
+            opened: now.seconds(),
+            place,
+            open: true,
+            deadlines: Deadlines::NONE,
+            next_look: 0,
+        });
+        self.next_sequence += 1;
+        self.open[usize::from(place.queue)][usize::from(place.group)] = Some(id);
+        self.queues[usize::from(place.queue)].push_back(id);
+    }
+
+    fn close(&mut self, place: Place) {
+        if let Some(id) = self.open[usize::from(place.queue)][usize::from(place.group)].take() {
+            self.segment_mut(id).expect("an open segment is there").open = false;
+        }
+    }
+
+    /// Closes a segment if it is open.
+    pub fn close_segment(&mut self, id: u32) {
+        if let Some(place) = self.segment(id).filter(|segment| segment.open).map(|segment| segment.place) {
+            self.close(place);
+        }
+    }
+
+    /// Closes all open segments, and answers the sequence number that what is written from now on has at least.
+    pub fn close_all(&mut self) -> u64 {
+        for id in self.open.into_iter().flatten().flatten() {
+            self.close_segment(id);
+        }
+        self.next_sequence
+    }
+
+    /// Appends a record to the open segment of this place, which must have room for it. The place gives the item its
+    /// CAS value if that is above `previous`, the value this key had before; otherwise one is stored with it.
+    pub fn append(&mut self, place: Place, mut draft: Draft<'_>, previous: u64) -> (Location, u64) {
+        let id = self.open[usize::from(place.queue)][usize::from(place.group)]
+            .expect("has_room() found an open segment");
+        let segment = self.segment(id).expect("an open segment is there");
+        let offset = segment.end;
+        let implied = self.cas_at(segment.sequence, offset);
+        if draft.cas.is_none() && implied <= previous.max(self.cas_floor) {
+            draft.cas = Some(self.fresh_cas());
+        }
+        let segment = self.segments[id as usize].as_mut().expect("an open segment is there");
+        let len = draft.len();
+        segment.end += len;
+        let opened = segment.opened;
+        draft.write(segment.record_mut(offset), opened);
+        segment.deadlines.add(draft.expiry, len);
+        segment.live_bytes += len;
+        segment.live_items += 1;
+        self.live_bytes += len;
+        self.live_items += 1;
+        (self.location(id, offset), draft.cas.unwrap_or(implied))
+    }
+
+    /// Appends a record moved from elsewhere: its CAS value may change to the one its place gives it only if no
+    /// client has seen it, and only upwards.
+    pub fn append_moved(&mut self, place: Place, mut draft: Draft<'_>, cas: u64) -> Location {
+        let id = self.open[usize::from(place.queue)][usize::from(place.group)]
+            .expect("has_room() found an open segment");
+        let segment = self.segment(id).expect("an open segment is there");
+        if draft.cas_shown || self.cas_at(segment.sequence, segment.end) <= cas.max(self.cas_floor) {
+            draft.cas = Some(cas);
+        }
+        self.append(place, draft, 0).0
+    }
+
+    /// Makes a live record a dead one. True if that leaves its segment, no longer open, without live items.
+    pub fn kill(&mut self, location: Location, len: usize) -> bool {
+        let (_, offset) = self.split(location);
+        self.live_bytes -= len;
+        self.live_items -= 1;
+        let segment = self.at_mut(location);
+        record::kill(segment.record_mut(offset), len);
+        segment.live_bytes -= len;
+        segment.live_items -= 1;
+        segment.live_items == 0 && !segment.open
+    }
+
+    /// Takes a segment without live items away, and answers its memory.
+    pub fn remove(&mut self, id: u32) -> Option<Block> {
+        self.close_segment(id);
+        let segment = self.segments.get_mut(id as usize)?.take()?;
+        debug_assert_eq!((segment.live_items, segment.live_bytes), (0, 0));
+        let queue = &mut self.queues[usize::from(segment.place.queue)];
+        if let Some(at) = queue.iter().position(|&other| other == id) {
+            queue.remove(at);
+        }
+        self.free_ids.push(id);
+        Some(segment.block)
+    }
+
+    /// The records of a segment from an offset on, each with its own offset.
+    pub fn records(&self, id: u32, mut offset: usize) -> impl Iterator<Item = (usize, Found)> + '_ {
+        std::iter::from_fn(move || {
+            let segment = self.segment(id)?;
+            if offset >= segment.end {
+                return None;
+            }
+            let found = record::find(segment.record(offset));
+            let at = offset;
+            offset += match &found {
+                Found::Live(header) => header.len(),
+                Found::Dead { len } => *len,
+            };
+            Some((at, found))
+        })
+    }
+
+    /// The header of the live record at a location.
+    #[inline]
+    pub fn header(&self, location: Location) -> Header {
+        Header::read(self.at(location).1)
+    }
+}

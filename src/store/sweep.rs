@@ -1,0 +1,404 @@
+//! Getting memory back: evicting, compacting, and clearing away what has expired or been flushed, a little at a time.
+
+use super::eviction::{Candidate, Fate};
+use super::index::Location;
+use super::record::{self, Header};
+use super::segment::{Deadlines, FIRST, Place, QUEUES};
+use super::shard::{Found, Reason, Shard};
+use super::{Evicted, Now, class_of, memcached_size};
+
+/// A segment that is being emptied, as far as it has been.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drain {
+    segment: u32,
+    at: usize,
+    /// All live items are carried on: the segment is given up for its dead ones.
+    compact: bool,
+}
+
+/// A segment that is being searched for items that are over, as far as it has been.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    pub segment: u32,
+    at: usize,
+    /// Of the items that stay.
+    pub left: Deadlines,
+    /// Many items of the segment are over.
+    urgent: bool,
+}
+
+/// Records looked at in one slice of background work: some hundred microseconds.
+const SLICE: usize = 1000;
+
+/// Oldest segments of a queue among which the one with the least live bytes goes first.
+const OLDEST: usize = 4;
+
+impl Shard {
+    /// Evicts or compacts something; false if there is nothing.
+    pub fn evict_one(&mut self, now: Now) -> bool {
+        if let Some(block) = self.spare.take() {
+            self.pool.give_back(block);
+            return true;
+        }
+        if self.drain.is_none() && self.evict_large(now) {
+            return true;
+        }
+        self.drain(usize::MAX, now)
+    }
+
+    /// Does the part of evicting that the next stores will need, in proportion to the `len` bytes just stored, so
+    /// that none of them has to do all of it.
+    pub fn work_ahead(&mut self, len: usize, now: Now) {
+        if self.no_evictions {
+            return;
+        }
+        if self.pool.is_over() {
+            self.evict_one(now);
+        } else if self.spare.is_none()
+            && !self.pool.has_room(self.pool.block_len())
+            && (self.drain.is_some() || !self.evict_large(now))
+        {
+            self.drain(6 * len + 256, now);
+        }
+    }
+
+    /// Evicts the oldest large item if it is older than the log's oldest segment; carries it on if it is used.
+    fn evict_large(&mut self, now: Now) -> bool {
+        if self.no_evictions {
+            return false;
+        }
+        let log = (0..QUEUES as u8).filter_map(|queue| self.log.queue(queue).front());
+        let oldest_segment = log.filter_map(|&id| self.log.segment(id)).map(|segment| segment.sequence).min();
+        // Each round takes a use from an item, so that the rounds end.
+        while let Some((number, item)) = self.large.oldest() {
+            if oldest_segment.is_some_and(|sequence| sequence < item.queued) {
+                return false;
+            }
+            let over = item.expiry.is_over(now);
+            if !over && item.uses > 0 && item.sequence >= self.flushed_below {
+                let sequence = self.log.fresh_sequence();
+                self.large.carry_on(number, sequence);
+                continue;
+            }
+            let hash = self.hasher.hash_one(&*item.key);
+            let Some(found) = self.lookup(hash, &self.large.get(number).key) else { return false };
+            if over {
+                self.discard(found, Reason::Expired);
+            } else {
+                self.evict(found, 0, now);
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Empties the segment that is to go, as far as `quantum` bytes; false if there is none.
+    fn drain(&mut self, mut quantum: usize, now: Now) -> bool {
+        if self.drain.is_none() {
+            let Some((segment, compact)) = self.victim() else { return false };
+            self.log.close_segment(segment);
+            self.drain = Some(Drain { segment, at: FIRST, compact });
+        }
+        // A segment is freed, and the drain with it, when its last live item has gone.
+        while let Some(drain) = &mut self.drain {
+            let Some(segment) = self.log.segment(drain.segment) else { break };
+            if drain.at >= segment.end() {
+                let id = drain.segment;
+                self.free_segment(id);
+                break;
+            }
+            if quantum == 0 {
+                break;
+            }
+            let at = drain.at;
+            let found = record::find(segment.record(at));
+            let len = match &found {
+                record::Found::Live(header) => header.len(),
+                record::Found::Dead { len } => *len,
+            };
+            drain.at += len;
+            quantum = quantum.saturating_sub(len);
+            let drain = *drain;
+            if let record::Found::Live(header) = found {
+                self.carry_or_evict(drain, self.log.location(drain.segment, at), &header, now);
+            }
+        }
+        true
+    }
+
+    /// The segment to be given up next, and whether only for its dead items.
+    fn victim(&mut self) -> Option<(u32, bool)> {
+        let (mut written, mut dead) = (0, 0);
+        let mut least: Option<(usize, u32)> = None;
+        let mut bytes = [0; QUEUES];
+        for id in self.log.ids() {
+            let Some(segment) = self.log.segment(id) else { continue };
+            written += segment.end();
+            bytes[usize::from(segment.queue())] += segment.end();
+            if segment.is_open() {
+                continue;
+            }
+            dead += segment.dead_bytes();
+            if segment.dead_bytes() * 16 > segment.end() {
+                least = least.into_iter().chain([(segment.live_bytes, id)]).min();
+            }
+        }
+        if let Some((live, id)) = least
+            && (self.no_evictions || (dead * 12 > written && live * 100 <= self.pool.block_len() * 60))
+        {
+            return Some((id, true));
+        }
+        if self.no_evictions {
+            return None;
+        }
+        let first = self.policy.victim(&bytes);
+        let queues = (0..QUEUES as u8).map(|turn| (first + turn) % QUEUES as u8);
+        let closed = |id: &&u32| self.log.segment(**id).is_some_and(|segment| !segment.is_open());
+        let oldest = queues.clone().find_map(|queue| {
+            let oldest = self.log.queue(queue).iter().filter(closed).take(OLDEST);
+            oldest.min_by_key(|id| self.log.segment(**id).map_or(0, |segment| segment.live_bytes))
+        });
+        let open = queues.flat_map(|queue| self.log.queue(queue).front()).next();
+        Some((*oldest.or(open)?, false))
+    }
+
+    fn carry_or_evict(&mut self, drain: Drain, location: Location, header: &Header, now: Now) {
+        let segment = self.log.at(location).0;
+        let (_, offset) = self.log.split(location);
+        let hash = self.hasher.hash_one(header.key(segment.record(offset)));
+        let Some((slot, _)) = self.index.find(hash, |other| other == location) else {
+            debug_assert!(false, "a live item is in the index");
+            return;
+        };
+        let found = Found { slot, location };
+        if segment.sequence < self.flushed_below {
+            return self.discard(found, Reason::Flushed);
+        }
+        if header.expiry().is_over(now) {
+            return self.discard(found, Reason::Expired);
+        }
+        let candidate = Candidate {
+            hash,
+            len: header.len(),
+            queue: segment.queue(),
+            uses: header.uses(),
+            idle: now.seconds().saturating_sub(header.last_used(segment.opened)),
+            age: now.seconds().saturating_sub(segment.opened),
+        };
+        let fate = match drain.compact {
+            true => Fate::Carry { queue: candidate.queue, uses: candidate.uses },
+            false => self.policy.fate(&candidate),
+        };
+        if let Fate::Carry { queue, uses } = fate
+            && self.carry(found, header, queue, uses, now)
+        {
+            return;
+        }
+        self.evict(found, candidate.age, now);
+    }
+
+    /// Writes an item again; false if the system has no memory.
+    fn carry(&mut self, found: Found, header: &Header, queue: u8, uses: u8, now: Now) -> bool {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        let (segment, record) = self.log.at(found.location);
+        let opened = segment.opened;
+        let cas = header.cas().unwrap_or_else(|| self.log.implied_cas(found.location));
+        scratch.extend_from_slice(&record[..header.len()]);
+        let mut draft = header.draft(&scratch, opened);
+        draft.uses = uses;
+        let place = Place::new(queue, draft.expiry, now);
+        let mut room = self.log.has_room(place, draft.len());
+        if !room {
+            // The segment being emptied makes up for it.
+            if let Some(block) = self.spare.take().or_else(|| self.pool.block()) {
+                self.log.open(place, block, now);
+                room = true;
+            }
+        }
+        if room {
+            let new = self.log.append_moved(place, draft, cas);
+            self.index.replace(found.slot, new);
+            self.stats.carried_bytes += header.len() as u64;
+            if self.log.kill(found.location, header.len()) {
+                let (segment, _) = self.log.split(found.location);
+                self.free_segment(segment);
+            }
+        }
+        self.scratch = scratch;
+        room
+    }
+
+    fn evict(&mut self, found: Found, age: u32, now: Now) {
+        let item = self.item(found.location);
+        let size = memcached_size(item.key().len(), item.value().len(), item.client_flags() != 0);
+        let (fetched, idle, expiry) = (item.fetched(), item.idle(now), item.expiry());
+        let class = &mut self.stats.classes[class_of(size)];
+        class.evicted += 1;
+        class.evicted_nonzero += u64::from(expiry.deadline().is_some());
+        class.evicted_time = u64::from(idle);
+        class.evicted_unfetched += u64::from(!fetched);
+        class.evicted_active += u64::from(idle < 60);
+        self.stats.evicted_age[bit_length(age)] += 1;
+        self.stats.evicted_idle[bit_length(idle)] += 1;
+        if let Some(hook) = self.hook.clone() {
+            let item = self.item(found.location);
+            let (remaining, value_len) = (expiry.remaining(now), item.value().len());
+            hook(&Evicted { key: item.key(), fetched, remaining, idle, size, value_len, now });
+        }
+        self.discard(found, Reason::Changed);
+    }
+
+    /// Takes a segment without live items out of the log. Its memory is for the next segment, if there is none yet.
+    pub fn free_segment(&mut self, id: u32) {
+        self.drain = self.drain.filter(|drain| drain.segment != id);
+        self.look = self.look.filter(|look| look.segment != id);
+        let Some(block) = self.log.remove(id) else { return };
+        if self.spare.is_none() && !self.pool.is_over() {
+            self.spare = Some(block);
+        } else {
+            self.pool.give_back(block);
+        }
+    }
+
+    /// A bounded slice of background work. True if more of it is waiting.
+    pub fn maintain(&mut self, now: Now) -> bool {
+        self.now = now;
+        self.flush_if_due(now);
+        let mut more = self.sweep_large(now);
+        if self.pool.is_over() && !self.no_evictions {
+            more |= self.evict_one(now) && self.pool.is_over();
+        }
+        more |= self.look(now);
+        more |= self.index.give_back();
+        more
+    }
+
+    fn sweep_large(&mut self, now: Now) -> bool {
+        for _ in 0..SLICE / 8 {
+            let flushed = self.large.oldest().filter(|(_, item)| item.sequence < self.flushed_below);
+            let (number, reason) = match (flushed, self.large.expired(now)) {
+                (Some((number, _)), _) => (number, Reason::Flushed),
+                (None, Some(number)) => (number, Reason::Swept),
+                (None, None) => return false,
+            };
+            let key = &self.large.get(number).key;
+            let Some(found) = self.lookup(self.hasher.hash_one(&**key), key) else { return false };
+            self.discard(found, reason);
+        }
+        true
+    }
+
+    /// Searches a segment for items that are over; true if that is urgent and not done.
+    fn look(&mut self, now: Now) -> bool {
+        if self.look.is_none() {
+            self.look = self.next_look(now);
+        }
+        for _ in 0..SLICE {
+            let Some(look) = &mut self.look else { break };
+            let Some(segment) = self.log.segment_mut(look.segment) else { break };
+            if look.at >= segment.end() {
+                segment.deadlines = look.left;
+                segment.next_look = now.seconds() + segment.look_interval();
+                let (id, empty) = (look.segment, segment.live_items == 0);
+                self.look = None;
+                if empty {
+                    self.free_segment(id);
+                }
+                break;
+            }
+            let at = look.at;
+            let found = record::find(segment.record(at));
+            let header = match found {
+                record::Found::Dead { len } => {
+                    look.at += len;
+                    continue;
+                }
+                record::Found::Live(header) => header,
+            };
+            look.at += header.len();
+            let flushed = segment.sequence < self.flushed_below;
+            if !flushed && !header.expiry().is_over(now) {
+                look.left.add(header.expiry(), header.len());
+                continue;
+            }
+            let hash = self.hasher.hash_one(header.key(segment.record(at)));
+            let location = self.log.location(look.segment, at);
+            let size = memcached_size(header.key_len(), header.value_len(), header.client_flags() != 0);
+            self.stats.classes[class_of(size)].crawler_items_checked += 1;
+            if let Some((slot, _)) = self.index.find(hash, |other| other == location) {
+                let reason = if flushed { Reason::Flushed } else { Reason::Swept };
+                self.discard(Found { slot, location }, reason);
+            }
+        }
+        match self.look {
+            Some(look) => look.urgent,
+            None => self.next_look(now).is_some_and(|look| look.urgent),
+        }
+    }
+
+    /// The segment where most is to be found, if it is time to search one.
+    fn next_look(&self, now: Now) -> Option<Look> {
+        let mut worth_it = None;
+        for id in self.log.ids() {
+            let Some(segment) = self.log.segment(id) else { continue };
+            if segment.live_items == 0 {
+                continue;
+            }
+            let look = |urgent| Look { segment: id, at: FIRST, left: Deadlines::NONE, urgent };
+            if segment.sequence < self.flushed_below || segment.is_over(now) || segment.crowd_is_over(now) {
+                return Some(look(true));
+            }
+            if segment.is_worth_a_look(now) {
+                worth_it = Some(look(false));
+            }
+        }
+        worth_it
+    }
+}
+
+/// 0 for 0, otherwise the number of the highest bit, from 1.
+fn bit_length(seconds: u32) -> usize {
+    (32 - seconds.leading_zeros()) as usize
+}
+
+impl Shard {
+    /// Adds this shard's counts to a sum.
+    pub fn add_stats(&self, sum: &mut super::Stats, now: Now) {
+        let queues = (0..QUEUES as u8).filter_map(|queue| self.log.queue(queue).front());
+        let oldest = queues.filter_map(|&id| self.log.segment(id)).map(|segment| segment.opened).min();
+        let age = u64::from(now.seconds().saturating_sub(oldest.unwrap_or(now.seconds())));
+        for (total, mine) in sum.classes.iter_mut().zip(&self.stats.classes) {
+            total.items += mine.items;
+            total.bytes += mine.bytes;
+            total.evicted += mine.evicted;
+            total.evicted_nonzero += mine.evicted_nonzero;
+            total.evicted_time = total.evicted_time.max(mine.evicted_time);
+            total.evicted_unfetched += mine.evicted_unfetched;
+            total.evicted_active += mine.evicted_active;
+            total.expired_unfetched += mine.expired_unfetched;
+            total.reclaimed += mine.reclaimed;
+            total.crawler_reclaimed += mine.crawler_reclaimed;
+            total.crawler_items_checked += mine.crawler_items_checked;
+            total.out_of_memory += mine.out_of_memory;
+            if mine.items > 0 {
+                total.age = total.age.max(age);
+            }
+        }
+        sum.total_items += self.stats.total_items;
+        sum.index_slots += self.index.capacity() as u64;
+        sum.index_bytes += self.index.bytes() as u64;
+        sum.segments += self.log.segment_count() as u64;
+        sum.segment_bytes += (self.log.segment_count() * self.pool.block_len()) as u64;
+        sum.live_bytes += self.log.live_bytes as u64;
+        sum.large_bytes += self.large.value_bytes as u64;
+        sum.stored_bytes += self.stats.stored_bytes;
+        sum.carried_bytes += self.stats.carried_bytes;
+        for (total, mine) in sum.evicted_age.iter_mut().zip(self.stats.evicted_age) {
+            *total += mine;
+        }
+        for (total, mine) in sum.evicted_idle.iter_mut().zip(self.stats.evicted_idle) {
+            *total += mine;
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! Putting items into memory: new ones, longer ones, and ones that need another place because what is said of them
+//! changed.
+
+use super::index::Location;
+use super::large::{LargeItem, LargeItems};
+use super::record::Draft;
+use super::segment::Place;
+use super::shard::{Found, Reason, Shard};
+use super::{
+    Amend, CasChange, Expiry, Key, LargeValue, NewItem, NewValue, Now, Value, class_of, memcached_size,
+};
+
+/// Where a change is to be made.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'t> {
+    pub hash: u64,
+    pub key: Key<'t>,
+    /// The item there is, at the time of the decision.
+    pub found: Option<Found>,
+    pub now: Now,
+    /// Evicts something from another shard; false if there is nothing.
+    pub others: &'t dyn Fn() -> bool,
+}
+
+/// The memory could not be had.
+#[derive(Debug)]
+pub(super) struct Refused;
+
+/// What is said of an item beside key and value.
+#[derive(Clone, Copy)]
+struct Facts {
+    client_flags: u32,
+    expiry: Expiry,
+    binary_key: bool,
+    stale: bool,
+    lease_granted: bool,
+    fetched: bool,
+    last_used: u32,
+    cas: CasChange,
+}
+
+/// How often a store tries again when others take the memory it has made free.
+const PATIENCE: usize = 10_000;
+
+impl Shard {
+    pub fn put(&mut self, target: Target<'_>, new: NewItem<'_>) -> Result<u64, Refused> {
+        let facts = Facts {
+            client_flags: new.client_flags,
+            expiry: new.expiry,
+            binary_key: new.binary_key,
+            stale: new.stale,
+            lease_granted: new.lease_granted,
+            fetched: false,
+            last_used: target.now.seconds(),
+            cas: if new.cas == CasChange::Keep { CasChange::Next } else { new.cas },
+        };
+        let size = memcached_size(target.key.as_bytes().len(), new.value.len(), new.client_flags != 0);
+        let made = match new.value {
+            NewValue::Bytes(bytes) => self.store(target, facts, [bytes, &[]]),
+            NewValue::Short(short) => self.store(target, facts, [short.as_bytes(), &[]]),
+            NewValue::Received(incoming) if incoming.len() <= self.inline_limit => {
+                self.with_scratch(|shard, scratch| {
+                    incoming.into_value().copy_to(scratch);
+                    shard.store(target, facts, [scratch, &[]])
+                })
+            }
+            NewValue::Received(incoming) => self.store_large(target, facts, incoming.into_value()),
+        };
+        if made.is_err() {
+            self.stats.classes[class_of(size)].out_of_memory += 1;
+            if new.drop_old_if_refused
+                && let Some(old) = self.lookup(target.hash, target.key.as_bytes())
+            {
+                self.discard(old, Reason::Changed);
+            }
+        }
+        made
+    }
+
+    pub fn join(
+        &mut self,
+        target: Target<'_>,
+        found: Found,
+        more: NewValue<'_>,
+        cas: CasChange,
+        front: bool,
+    ) -> Result<u64, Refused> {
+        let item = self.item(found.location);
+        let facts = Facts {
+            client_flags: item.client_flags(),
+            expiry: item.expiry(),
+            binary_key: item.binary_key(),
+            stale: false,
+            lease_granted: false,
+            fetched: false,
+            last_used: target.now.seconds(),
+            cas: if cas == CasChange::Keep { CasChange::Next } else { cas },
+        };
+        let len = item.value().len() + more.len();
+        let class = class_of(memcached_size(target.key.as_bytes().len(), len, facts.client_flags != 0));
+        let made = self.with_scratch(|shard, scratch| {
+            if len <= shard.inline_limit {
+                match shard.item(found.location).value() {
+                    Value::Small(bytes) => scratch.extend_from_slice(bytes),
+                    Value::Large(large) => large.copy_to(scratch),
+                }
+                let old = scratch.len();
+                let added = match &more {
+                    NewValue::Bytes(bytes) => bytes,
+                    NewValue::Short(short) => short.as_bytes(),
+                    NewValue::Received(_) => &[],
+                };
+                if let NewValue::Received(incoming) = more {
+                    incoming.into_value().copy_to(scratch);
+                    let (old, added) = scratch.split_at(old);
+                    return shard.store(target, facts, if front { [added, old] } else { [old, added] });
+                }
+                return shard.store(target, facts, if front { [added, scratch] } else { [scratch, added] });
+            }
+            let added = match more {
+                NewValue::Bytes(bytes) => shard.large_value(bytes, target)?,
+                NewValue::Short(short) => shard.large_value(short.as_bytes(), target)?,
+                NewValue::Received(incoming) => incoming.into_value(),
+            };
+            // Making room may have moved the item, or evicted it: then nothing can be added to it.
+            let Some(found) = shard.lookup(target.hash, target.key.as_bytes()) else { return Err(Refused) };
+            let old = match shard.item(found.location).value() {
+                Value::Large(large) => large.clone(),
+                Value::Small(bytes) => {
+                    scratch.extend_from_slice(bytes);
+                    shard.large_value(scratch, target)?
+                }
+            };
+            let joined = if front { added.joined(&old) } else { old.joined(&added) };
+            shard.store_large(
+                Target { found: shard.lookup(target.hash, target.key.as_bytes()), ..target },
+                facts,
+                joined,
+            )
+        });
+        if made.is_err() {
+            self.stats.classes[class].out_of_memory += 1;
+        }
+        made
+    }
+
+    pub fn amend(&mut self, target: Target<'_>, found: Found, amend: Amend) -> Result<u64, Refused> {
+        match LargeItems::number(found.location) {
+            Some(number) => Ok(self.amend_large(number, amend)),
+            None if self.amend_in_place(found.location, amend) => Ok(0),
+            None => self.rewrite(target, found, amend),
+        }
+    }
+
+    fn amend_large(&mut self, number: u32, amend: Amend) -> u64 {
+        if let Some(expiry) = amend.expiry {
+            self.large.set_expiry(number, expiry);
+        }
+        let fresh = match amend.cas {
+            CasChange::Keep => None,
+            CasChange::Next | CasChange::NextShown => Some(self.log.fresh_cas()),
+            CasChange::Set(cas) => Some(cas),
+        };
+        let item = self.large.get_mut(number);
+        item.stale = amend.stale.unwrap_or(item.stale);
+        item.lease_granted = amend.lease_granted.unwrap_or(item.lease_granted);
+        if let Some(cas) = fresh {
+            (item.cas, item.cas_shown) = (cas, amend.cas != CasChange::Next);
+        }
+        shown(amend.cas, item.cas)
+    }
+
+    /// Makes a change that needs no room in the record; false, and nothing is changed, if this is not one.
+    fn amend_in_place(&mut self, location: Location, amend: Amend) -> bool {
+        let (id, offset) = self.log.split(location);
+        let look = self.look.as_mut().filter(|look| look.segment == id);
+        let segment = self.log.at_mut(location);
+        let record = segment.record_mut(offset);
+        let mut header = super::record::Header::read(record);
+        if amend.cas != CasChange::Keep || amend.stale.is_some_and(|stale| stale != header.stale()) {
+            return false;
+        }
+        if let Some(expiry) = amend.expiry {
+            if !header.set_expiry(record, expiry) {
+                return false;
+            }
+            segment.deadlines.add(expiry, header.len());
+            if let Some(look) = look {
+                look.left.add(expiry, header.len());
+            }
+        }
+        if let Some(granted) = amend.lease_granted {
+            header.set_lease_granted(segment.record_mut(offset), granted);
+        }
+        true
+    }
+
+    fn rewrite(&mut self, target: Target<'_>, found: Found, amend: Amend) -> Result<u64, Refused> {
+        let item = self.item(found.location);
+        let (cas, cas_shown) = item.cas_known();
+        let facts = Facts {
+            client_flags: item.client_flags(),
+            expiry: amend.expiry.unwrap_or(item.expiry()),
+            binary_key: item.binary_key(),
+            stale: amend.stale.unwrap_or(item.stale()),
+            lease_granted: amend.lease_granted.unwrap_or(item.lease_granted()),
+            fetched: item.fetched(),
+            last_used: target.now.seconds() - item.idle(target.now),
+            cas: match amend.cas {
+                CasChange::Keep if cas_shown => CasChange::Set(cas),
+                CasChange::Keep => CasChange::Next,
+                change => change,
+            },
+        };
+        let keep = amend.cas == CasChange::Keep;
+        self.with_scratch(|shard, scratch| {
+            if let Value::Small(bytes) = shard.item(found.location).value() {
+                scratch.extend_from_slice(bytes);
+            }
+            let stored = shard.stats.total_items;
+            let made = shard.store(target, facts, [scratch, &[]]);
+            shard.stats.total_items = stored;
+            made.map(|cas| if keep { 0 } else { cas })
+        })
+    }
+
+    /// Stores a value given as two slices: in the log, unless it is too long.
+    fn store(&mut self, mut target: Target<'_>, facts: Facts, value: [&[u8]; 2]) -> Result<u64, Refused> {
+        if value[0].len() + value[1].len() > self.inline_limit {
+            let large = self.large_value(&value.concat(), target)?;
+            target.found = self.lookup(target.hash, target.key.as_bytes());
+            return self.store_large(target, facts, large);
+        }
+        let key = target.key.as_bytes();
+        let (previous, old_queue) = match target.found {
+            Some(found) => (self.item(found.location).cas_known().0, self.queue_of(found.location)),
+            None => (0, None),
+        };
+        let queue = self.policy.admit(target.hash, old_queue);
+        let draft = Draft {
+            key,
+            value,
+            client_flags: facts.client_flags,
+            expiry: facts.expiry,
+            binary_key: facts.binary_key,
+            stale: facts.stale,
+            lease_granted: facts.lease_granted,
+            fetched: facts.fetched,
+            uses: 0,
+            last_used: facts.last_used,
+            cas_shown: matches!(facts.cas, CasChange::NextShown | CasChange::Set(_)),
+            cas: if let CasChange::Set(cas) = facts.cas { Some(cas) } else { None },
+        };
+        let place = Place::new(queue, facts.expiry, target.now);
+        let len = draft.len();
+        if !self.log.has_room(place, len) {
+            self.open_segment(place, target)?;
+            // Making room may have moved the item that is replaced, or evicted it.
+            target.found = self.lookup(target.hash, key);
+        }
+        let (location, cas) = self.log.append(place, draft, previous);
+        self.put_in_index(target, location).inspect_err(|_| {
+            self.log.kill(location, len);
+        })?;
+        self.count_in(key.len(), draft.value_len(), draft.client_flags);
+        self.stats.stored_bytes += len as u64;
+        self.work_ahead(len, target.now);
+        Ok(shown(facts.cas, cas))
+    }
+
+    fn store_large(&mut self, target: Target<'_>, facts: Facts, value: LargeValue) -> Result<u64, Refused> {
+        let key = target.key.as_bytes();
+        let len = value.len();
+        let sequence = self.log.fresh_sequence();
+        let cas = match facts.cas {
+            CasChange::Set(cas) => cas,
+            _ => self.log.fresh_cas(),
+        };
+        let mut item = LargeItem::new(key, value, cas, sequence, target.now);
+        item.client_flags = facts.client_flags;
+        item.expiry = facts.expiry;
+        item.binary_key = facts.binary_key;
+        item.stale = facts.stale;
+        item.lease_granted = facts.lease_granted;
+        item.cas_shown = matches!(facts.cas, CasChange::NextShown | CasChange::Set(_));
+        let location = self.large.insert(item);
+        if let Err(refused) = self.put_in_index(target, location) {
+            if let Some(number) = LargeItems::number(location) {
+                self.large.remove(number);
+            }
+            return Err(refused);
+        }
+        self.count_in(key.len(), len, facts.client_flags);
+        self.work_ahead(0, target.now);
+        Ok(shown(facts.cas, cas))
+    }
+
+    /// Makes an item the one of its key, and takes the one it replaces out of memory.
+    fn put_in_index(&mut self, target: Target<'_>, location: Location) -> Result<(), Refused> {
+        match target.found {
+            Some(old) => {
+                self.index.replace(old.slot, location);
+                self.unlink(old.location, Reason::Changed);
+                Ok(())
+            }
+            None if self.index.insert(target.hash, location) => Ok(()),
+            None => Err(Refused),
+        }
+    }
+
+    /// Opens a segment, with memory of the pool, or of what is evicted here or elsewhere.
+    fn open_segment(&mut self, place: Place, target: Target<'_>) -> Result<(), Refused> {
+        for _ in 0..PATIENCE {
+            if let Some(block) = self.spare.take().or_else(|| self.pool.try_block()) {
+                self.log.open(place, block, target.now);
+                return Ok(());
+            }
+            if !self.evict_one(target.now) && !(target.others)() {
+                return Err(Refused);
+            }
+        }
+        Err(Refused)
+    }
+
+    /// A value beside the log, with memory of the pool, or of what is evicted here or elsewhere.
+    fn large_value(&mut self, bytes: &[u8], target: Target<'_>) -> Result<LargeValue, Refused> {
+        for _ in 0..PATIENCE {
+            if self.pool.try_charge(LargeValue::cost_of(bytes.len())) {
+                return Ok(LargeValue::copy_of(bytes, &self.pool));
+            }
+            if !self.evict_one(target.now) && !(target.others)() {
+                return Err(Refused);
+            }
+        }
+        Err(Refused)
+    }
+
+    fn queue_of(&self, location: Location) -> Option<u8> {
+        match LargeItems::number(location) {
+            None => Some(self.log.at(location).0.queue()),
+            Some(_) => None,
+        }
+    }
+
+    /// Runs `work` with an empty buffer whose memory is used again.
+    fn with_scratch<R>(&mut self, work: impl FnOnce(&mut Shard, &mut Vec<u8>) -> R) -> R {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        let result = work(self, &mut scratch);
+        self.scratch = scratch;
+        result
+    }
+}
+
+/// What [`super::Updated`] says of a CAS value.
+fn shown(change: CasChange, cas: u64) -> u64 {
+    match change {
+        CasChange::NextShown | CasChange::Set(_) => cas,
+        CasChange::Keep | CasChange::Next => 0,
+    }
+}

@@ -1,0 +1,494 @@
+//! Random operations on the store and on a plain map with the same clock must agree, and all counts must add up.
+
+use memcarp::store::{
+    Absent, Amend, CasChange, Change, Cursor, Expiry, Item, Key, NewItem, NewValue, Now, Options, Short,
+    Store, Value,
+};
+use proptest::prelude::*;
+use std::collections::HashMap;
+
+const UNIX: u64 = 1_700_000_000;
+const KEYS: u8 = 40;
+
+/// What the model knows of an item.
+#[derive(Clone, Debug, PartialEq)]
+struct Model {
+    value: Vec<u8>,
+    client_flags: u32,
+    expiry: Expiry,
+    binary_key: bool,
+    stale: bool,
+    lease_granted: bool,
+    fetched: bool,
+    last_used: u64,
+    flushed: bool,
+    /// The CAS value, if the model has looked at it since it last changed.
+    cas: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Read { key: u8, used: bool, look_at_cas: bool, lease: bool },
+    Put { key: u8, value: Payload, client_flags: u32, ttl: Option<u32>, bits: u8, cas: CasChange },
+    Join { key: u8, value: Payload, front: bool, cas: CasChange },
+    Amend { key: u8, ttl: Option<Option<u32>>, stale: Option<bool>, lease: Option<bool>, cas: CasChange },
+    Delete { key: u8 },
+    Wait { millis: u64 },
+    Flush { delay: u32 },
+    Maintain,
+    Scan { at_once: usize },
+    HoldBack { key: u8 },
+    Abandon { len: usize, received: usize },
+}
+
+/// A value and the way it is handed over.
+#[derive(Clone, Debug)]
+enum Payload {
+    Bytes(Vec<u8>),
+    Short(Vec<u8>),
+    Received(Vec<u8>),
+}
+
+impl Payload {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Payload::Bytes(bytes) | Payload::Short(bytes) | Payload::Received(bytes) => bytes,
+        }
+    }
+}
+
+fn payload() -> impl Strategy<Value = Payload> {
+    let filled = |lens: std::ops::Range<usize>| {
+        (any::<u8>(), lens)
+            .prop_map(|(seed, len)| (0..len).map(|at| seed.wrapping_add((at / 7) as u8)).collect())
+    };
+    prop_oneof![
+        4 => filled(0..200).prop_map(Payload::Bytes),
+        2 => filled(0..2000).prop_map(Payload::Bytes),
+        1 => filled(0..24).prop_map(Payload::Short),
+        1 => filled(0..3000).prop_map(Payload::Received),
+        2 => filled(2000..70_000).prop_map(Payload::Received),
+    ]
+}
+
+fn cas_change() -> impl Strategy<Value = CasChange> {
+    prop_oneof![
+        4 => Just(CasChange::Next),
+        2 => Just(CasChange::NextShown),
+        1 => (1u64..1 << 40).prop_map(CasChange::Set),
+        1 => Just(CasChange::Set(u64::MAX)),
+    ]
+}
+
+fn ttl() -> impl Strategy<Value = Option<u32>> {
+    prop_oneof![3 => Just(None), 3 => (0u32..5).prop_map(Some), 1 => (5u32..100_000).prop_map(Some)]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let key = || 0..KEYS;
+    prop_oneof![
+        6 => (key(), any::<bool>(), any::<bool>(), any::<bool>())
+            .prop_map(|(key, used, look_at_cas, lease)| Step::Read { key, used, look_at_cas, lease }),
+        8 => (key(), payload(), prop_oneof![Just(0), any::<u32>()], ttl(), any::<u8>(), cas_change()).prop_map(
+            |(key, value, client_flags, ttl, bits, cas)| Step::Put { key, value, client_flags, ttl, bits, cas }
+        ),
+        3 => (key(), payload(), any::<bool>(), cas_change())
+            .prop_map(|(key, value, front, cas)| Step::Join { key, value, front, cas }),
+        3 => (key(), proptest::option::of(ttl()), any::<Option<bool>>(), any::<Option<bool>>(), cas_change())
+            .prop_map(|(key, ttl, stale, lease, cas)| Step::Amend { key, ttl, stale, lease, cas }),
+        2 => key().prop_map(|key| Step::Amend {
+            key, ttl: Some(Some(7)), stale: None, lease: None, cas: CasChange::Keep
+        }),
+        2 => key().prop_map(|key| Step::Delete { key }),
+        2 => (0u64..3000).prop_map(|millis| Step::Wait { millis }),
+        1 => (0u32..3).prop_map(|delay| Step::Flush { delay }),
+        2 => Just(Step::Maintain),
+        1 => (1usize..20).prop_map(|at_once| Step::Scan { at_once }),
+        1 => key().prop_map(|key| Step::HoldBack { key }),
+        1 => (1usize..200_000, 0usize..200_000).prop_map(|(len, received)| Step::Abandon { len, received }),
+    ]
+}
+
+/// The store, the map it is compared with, and the clock of both.
+struct Run {
+    store: Store,
+    map: HashMap<u8, Model>,
+    millis: u64,
+    flush_at: Option<u64>,
+    /// Values held by a reader, and what they must go on holding.
+    held: Vec<(memcarp::store::LargeValue, Vec<u8>)>,
+    /// The highest CAS value from the store each key has shown.
+    shown: HashMap<u8, u64>,
+    /// Memory is short: items may be missing, but never wrong.
+    may_evict: bool,
+}
+
+/// Keys of very different lengths.
+fn name(key: u8) -> Vec<u8> {
+    let mut name = format!("key-{key}").into_bytes();
+    name.resize(name.len() + usize::from(key) * 6 % 240, b'x');
+    name
+}
+
+impl Run {
+    fn new(limit: usize, may_evict: bool) -> Run {
+        let options = Options { limit, item_limit: 1 << 20, no_evictions: false, workers: 1 };
+        Run {
+            store: Store::new(&options),
+            map: HashMap::new(),
+            millis: Now::EARLIEST + 1234,
+            flush_at: None,
+            held: Vec::new(),
+            shown: HashMap::new(),
+            may_evict,
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now::new(self.millis, UNIX + self.millis / 1000)
+    }
+
+    /// What the model says a lookup finds. Items that are over are forgotten, as the store forgets them.
+    fn expected(&mut self, key: u8) -> Result<Model, Option<Absent>> {
+        let state = self.state(key);
+        if state.is_err() {
+            self.map.remove(&key);
+        }
+        state
+    }
+
+    /// What the model knows of a key.
+    fn state(&mut self, key: u8) -> Result<Model, Option<Absent>> {
+        if self.flush_at.is_some_and(|at| at <= self.millis) {
+            self.flush_at = None;
+            for model in self.map.values_mut() {
+                model.flushed = true;
+            }
+        }
+        match self.map.get(&key) {
+            None => Err(None),
+            Some(model) if model.flushed => Err(Some(Absent::Flushed)),
+            Some(model) if model.expiry.is_over(self.now()) => Err(Some(Absent::Expired)),
+            Some(model) => Ok(model.clone()),
+        }
+    }
+
+    /// Compares what a lookup found with the model; the store may have cleared away what was over.
+    fn compare(
+        &mut self,
+        key: u8,
+        expected: &Result<Model, Option<Absent>>,
+        found: Result<&mut Item<'_>, Absent>,
+    ) {
+        let now = self.now();
+        match (expected, found) {
+            (Ok(model), Ok(item)) => {
+                assert_eq!(item.key(), name(key));
+                assert!(contents(item.value()) == model.value, "the value of {key} differs");
+                assert_eq!(item.value().len(), model.value.len());
+                assert_eq!(item.client_flags(), model.client_flags);
+                assert_eq!(item.expiry(), model.expiry);
+                assert_eq!(item.binary_key(), model.binary_key);
+                assert_eq!(item.stale(), model.stale);
+                assert_eq!(item.lease_granted(), model.lease_granted);
+                assert_eq!(item.fetched(), model.fetched);
+                assert_eq!(u64::from(item.idle(now)), self.millis / 1000 - model.last_used / 1000);
+                if let Some(cas) = model.cas {
+                    assert_eq!(item.cas(), cas, "a CAS value that was shown stays");
+                }
+            }
+            // What is over may have been cleared away already.
+            (Err(_), Err(Absent::NotFound)) => {}
+            (Ok(_), Err(Absent::NotFound)) if self.may_evict => {
+                self.map.remove(&key);
+            }
+            (Err(Some(expected)), Err(found)) => assert_eq!(*expected, found),
+            (expected, found) => panic!("{key}: expected {expected:?}, found {:?}", found.map(|_| ())),
+        }
+    }
+
+    /// A CAS value the store has made for a key must be above all it has shown for it.
+    fn check_rise(&mut self, key: u8, cas: u64) {
+        assert_ne!(cas, 0);
+        let last = self.shown.insert(key, cas).unwrap_or(0);
+        assert!(cas > last, "the CAS value of {key} went from {last} to {cas}");
+    }
+
+    /// Looks an item up, compares it, and makes a change, or none if the item must be there and is not. Answers the
+    /// CAS value shown, and whether a change was made.
+    fn change(&mut self, key: u8, needs_item: bool, change: Change<'_>) -> (u64, bool) {
+        let expected = self.expected(key);
+        let now = self.now();
+        let bytes = name(key);
+        let store = self.store_handle();
+        let updated = store.update(Key::new(&bytes).unwrap(), now, |lookup| {
+            let made = lookup.is_ok() || !needs_item;
+            self.compare(key, &expected, lookup);
+            (if made { change } else { Change::Keep }, made)
+        });
+        assert!(!updated.refused || !self.held.is_empty(), "there is memory, or something to evict");
+        self.store = store;
+        if updated.refused {
+            // What has to be longer and cannot be stays as it is, if it was not evicted for it.
+            return (0, false);
+        }
+        (updated.cas, updated.answer)
+    }
+
+    /// Takes the store out, so that closures may use the rest; it must be put back.
+    fn store_handle(&mut self) -> Store {
+        let options = Options { limit: 1 << 20, item_limit: 1, no_evictions: false, workers: 1 };
+        std::mem::replace(&mut self.store, Store::new(&options))
+    }
+
+    fn run(&mut self, step: Step) {
+        let now = self.now();
+        match step {
+            Step::Read { key, used, look_at_cas, lease } => {
+                let expected = self.expected(key);
+                let bytes = name(key);
+                let store = self.store_handle();
+                let mut cas = None;
+                store.read(Key::new(&bytes).unwrap(), now, |mut lookup| {
+                    if let Ok(item) = &mut lookup
+                        && look_at_cas
+                    {
+                        cas = Some(item.cas());
+                    }
+                    self.compare(key, &expected, lookup);
+                });
+                store.read(Key::new(&bytes).unwrap(), now, |lookup| {
+                    if let Ok(item) = lookup {
+                        if used {
+                            item.mark_used(now);
+                        }
+                        if lease {
+                            item.grant_lease();
+                        }
+                    }
+                });
+                self.store = store;
+                if let (Ok(old), true) = (expected, self.map.contains_key(&key)) {
+                    if let (Some(cas), None) = (cas, old.cas) {
+                        self.check_rise(key, cas);
+                    }
+                    let model = self.map.get_mut(&key).unwrap();
+                    model.fetched |= used;
+                    model.lease_granted |= lease;
+                    model.last_used = if used { self.millis } else { model.last_used };
+                    model.cas = cas.or(model.cas);
+                }
+            }
+            Step::Put { key, value, client_flags, ttl, bits, cas } => {
+                let expiry = ttl.map_or(Expiry::NEVER, |ttl| Expiry::after(ttl, now));
+                let bytes = value.bytes().to_vec();
+                let (binary_key, stale, lease_granted) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
+                let Some(value) = self.new_value(&value) else { return };
+                let new = NewItem {
+                    cas,
+                    binary_key,
+                    stale,
+                    lease_granted,
+                    ..NewItem::plain(value, client_flags, expiry)
+                };
+                let (shown, made) = self.change(key, false, Change::Put(new));
+                if !made {
+                    return;
+                }
+                let cas = self.changed_cas(key, cas, shown, None);
+                self.map.insert(
+                    key,
+                    Model {
+                        value: bytes,
+                        client_flags,
+                        expiry,
+                        binary_key,
+                        stale,
+                        lease_granted,
+                        fetched: false,
+                        last_used: self.millis,
+                        flushed: false,
+                        cas,
+                    },
+                );
+            }
+            Step::Join { key, value, front, cas } => {
+                let bytes = value.bytes().to_vec();
+                let Some(value) = self.new_value(&value) else { return };
+                let change = if front { Change::Prepend(value, cas) } else { Change::Append(value, cas) };
+                let (shown, made) = self.change(key, true, change);
+                if made {
+                    let cas = self.changed_cas(key, cas, shown, None);
+                    let model = self.map.get_mut(&key).unwrap();
+                    let old = std::mem::take(&mut model.value);
+                    model.value = if front { [bytes, old].concat() } else { [old, bytes].concat() };
+                    (model.cas, model.fetched) = (cas, false);
+                    (model.stale, model.lease_granted) = (false, false);
+                    model.last_used = self.millis;
+                }
+            }
+            Step::Amend { key, ttl, stale, lease, cas } => {
+                let expiry = ttl.map(|ttl| ttl.map_or(Expiry::NEVER, |ttl| Expiry::after(ttl, now)));
+                let amend = Amend { expiry, stale, lease_granted: lease, cas };
+                let (shown, made) = self.change(key, true, Change::Amend(amend));
+                if made {
+                    let old = self.map[&key].cas;
+                    let cas = self.changed_cas(key, cas, shown, old);
+                    let model = self.map.get_mut(&key).unwrap();
+                    model.expiry = expiry.unwrap_or(model.expiry);
+                    model.stale = stale.unwrap_or(model.stale);
+                    model.lease_granted = lease.unwrap_or(model.lease_granted);
+                    model.cas = cas;
+                }
+            }
+            Step::Delete { key } => {
+                self.change(key, false, Change::Delete);
+                self.map.remove(&key);
+            }
+            Step::Wait { millis } => self.millis += millis,
+            Step::Flush { delay } => {
+                // One that is due takes place before another is asked for.
+                let _ = self.state(0);
+                self.store.flush(now.plus_seconds(delay), now);
+                self.flush_at = Some(self.millis + u64::from(delay) * 1000);
+                let _ = self.state(0);
+            }
+            Step::Maintain => {
+                self.store.maintain(now);
+            }
+            Step::Scan { at_once } => self.scan(at_once),
+            Step::HoldBack { key } => {
+                let expected = self.expected(key);
+                let held = self.store.read(Key::new(&name(key)).unwrap(), now, |lookup| {
+                    match lookup.map(|item| item.value()) {
+                        Ok(Value::Large(large)) => Some(large.clone()),
+                        _ => None,
+                    }
+                });
+                self.held.extend(held.map(|large| (large, expected.unwrap().value)));
+            }
+            Step::Abandon { len, received } => {
+                let mut incoming = self.store.incoming(len);
+                let mut left = received.min(len);
+                while left > 0 {
+                    let Some(space) = incoming.space() else {
+                        assert!(!self.held.is_empty(), "there is memory, or something to evict");
+                        break;
+                    };
+                    let count = space.len().min(left);
+                    space[..count].fill(1);
+                    incoming.filled(count);
+                    left -= count;
+                }
+            }
+        }
+    }
+
+    /// The model's CAS value after a change, from what the store showed of it.
+    fn changed_cas(&mut self, key: u8, change: CasChange, shown: u64, old: Option<u64>) -> Option<u64> {
+        match change {
+            CasChange::Keep => old,
+            CasChange::Next => None,
+            CasChange::NextShown => {
+                self.check_rise(key, shown);
+                Some(shown)
+            }
+            CasChange::Set(cas) => {
+                assert_eq!(shown, cas);
+                Some(cas)
+            }
+        }
+    }
+
+    fn new_value<'v>(&self, payload: &'v Payload) -> Option<NewValue<'v>> {
+        Some(match payload {
+            Payload::Bytes(bytes) if bytes.len() <= self.store.inline_limit() => NewValue::Bytes(bytes),
+            Payload::Short(bytes) => NewValue::Short(Short::padded(bytes, 0).unwrap()),
+            Payload::Bytes(bytes) | Payload::Received(bytes) => {
+                let mut incoming = self.store.incoming(bytes.len());
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    let Some(space) = incoming.space() else {
+                        assert!(!self.held.is_empty(), "there is memory, or something to evict");
+                        return None;
+                    };
+                    // Not all at once, as from a network.
+                    let count = space.len().min(rest.len()).min(9999);
+                    space[..count].copy_from_slice(&rest[..count]);
+                    incoming.filled(count);
+                    rest = &rest[count..];
+                }
+                NewValue::Received(incoming)
+            }
+        })
+    }
+
+    fn scan(&mut self, at_once: usize) {
+        let now = self.now();
+        let mut seen = HashMap::new();
+        let mut cursor = Cursor::default();
+        while self.store.scan(&mut cursor, at_once, now, |item| {
+            seen.insert(item.key().to_vec(), item.value().len());
+        }) {}
+        let live: Vec<u8> = (0..KEYS).filter(|&key| self.state(key).is_ok()).collect();
+        let expected: HashMap<_, _> =
+            live.iter().map(|key| (name(*key), self.map[key].value.len())).collect();
+        if self.may_evict {
+            assert!(seen.iter().all(|(key, len)| expected.get(key) == Some(len)));
+        } else {
+            assert_eq!(seen, expected);
+        }
+    }
+
+    fn check_held(&self) {
+        for (large, bytes) in &self.held {
+            assert!(contents(Value::Large(large)) == *bytes, "a held value has changed");
+        }
+    }
+}
+
+fn contents(value: Value<'_>) -> Vec<u8> {
+    match value {
+        Value::Small(bytes) => bytes.to_vec(),
+        Value::Large(large) => {
+            let mut bytes = Vec::new();
+            while bytes.len() < large.len() {
+                bytes.extend_from_slice(large.slice_at(bytes.len()));
+            }
+            assert!(large.slice_at(large.len()).is_empty());
+            bytes
+        }
+    }
+}
+
+fn cases(usual: u32) -> ProptestConfig {
+    let wanted = std::env::var("MEMCARP_PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig { cases: wanted.unwrap_or(usual), failure_persistence: None, ..ProptestConfig::default() }
+}
+
+fn run_all(mut run: Run, steps: Vec<Step>) {
+    for step in steps {
+        run.run(step);
+        run.check_held();
+        if run.held.is_empty() {
+            run.store.check();
+        }
+        if run.held.len() > 3 {
+            run.held.clear();
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(150))]
+
+    #[test]
+    fn the_store_does_what_a_plain_map_does(steps in proptest::collection::vec(step(), 1..300)) {
+        run_all(Run::new(64 << 20, false), steps);
+    }
+
+    #[test]
+    fn with_little_memory_items_go_but_none_is_wrong(steps in proptest::collection::vec(step(), 1..500)) {
+        run_all(Run::new(512 << 10, true), steps);
+    }
+}
