@@ -104,19 +104,19 @@ impl Stats {
                 crawler_items_checked,
                 out_of_memory,
             } = class;
-            *evicted -= earlier.evicted;
-            *evicted_nonzero -= earlier.evicted_nonzero;
-            *evicted_unfetched -= earlier.evicted_unfetched;
-            *evicted_active -= earlier.evicted_active;
-            *expired_unfetched -= earlier.expired_unfetched;
-            *reclaimed -= earlier.reclaimed;
-            *crawler_reclaimed -= earlier.crawler_reclaimed;
-            *crawler_items_checked -= earlier.crawler_items_checked;
-            *out_of_memory -= earlier.out_of_memory;
+            *evicted = evicted.saturating_sub(earlier.evicted);
+            *evicted_nonzero = evicted_nonzero.saturating_sub(earlier.evicted_nonzero);
+            *evicted_unfetched = evicted_unfetched.saturating_sub(earlier.evicted_unfetched);
+            *evicted_active = evicted_active.saturating_sub(earlier.evicted_active);
+            *expired_unfetched = expired_unfetched.saturating_sub(earlier.expired_unfetched);
+            *reclaimed = reclaimed.saturating_sub(earlier.reclaimed);
+            *crawler_reclaimed = crawler_reclaimed.saturating_sub(earlier.crawler_reclaimed);
+            *crawler_items_checked = crawler_items_checked.saturating_sub(earlier.crawler_items_checked);
+            *out_of_memory = out_of_memory.saturating_sub(earlier.out_of_memory);
         }
-        self.total_items -= earlier.total_items;
-        self.stored_bytes -= earlier.stored_bytes;
-        self.carried_bytes -= earlier.carried_bytes;
+        self.total_items = self.total_items.saturating_sub(earlier.total_items);
+        self.stored_bytes = self.stored_bytes.saturating_sub(earlier.stored_bytes);
+        self.carried_bytes = self.carried_bytes.saturating_sub(earlier.carried_bytes);
     }
 
     /// One count, added up over the classes.
