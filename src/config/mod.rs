@@ -213,7 +213,7 @@ pub struct Inert {
     pub warm_max_factor: f64,
     /// `-o temporary_ttl`: the TTL below which memcached keeps items apart, if at all.
     pub temporary_ttl: Option<u32>,
-    /// `-o hashpower`.
+    /// `-o hashpower`; 0 if it was not given.
     pub hashpower: u32,
     /// `-o hash_algorithm`.
     pub hash_algorithm: String,
@@ -291,7 +291,7 @@ impl Default for Inert {
             hot_max_factor: 0.2,
             warm_max_factor: 2.0,
             temporary_ttl: None,
-            hashpower: 16,
+            hashpower: 0,
             hash_algorithm: "murmur3".to_owned(),
             tail_repair_time: 0,
             worker_logbuf: 64 << 10,
