@@ -183,3 +183,118 @@ pub(super) fn put_encoded(key: &[u8], into: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Client, START};
+    use super::*;
+    use crate::config::Config;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_metadump_tells_all_of_each_item() {
+        let mut client = Client::new(Config::default());
+        client.say("set a%b 7 100 1\r\n1");
+        client.pass(5);
+        client.say("get a%b");
+        client.pass(2);
+        let deadline = START + 100;
+        let used = START + 5;
+        let cas = client.say("gets a%b").split([' ', '|']).nth(4).expect("a CAS value").to_owned();
+        assert_eq!(
+            client.say("lru_crawler metadump all"),
+            format!(
+                "OK|key=a%25b exp={deadline} la={} cas={cas} fetch=yes cls=1 size=67 flags=7 \nEND|",
+                used + 2
+            )
+        );
+        assert_eq!(client.say("lru_crawler metadump 2"), "OK|END|");
+        client.say("delete a%b");
+        client.say("set n 0 0 1\r\n1");
+        let line = client.say("lru_crawler metadump hash");
+        assert!(line.starts_with(&format!("OK|key=n exp=-1 la={} cas=", used + 2)), "{line}");
+        assert!(line.ends_with(" fetch=no cls=1 size=61 flags=0 \nEND|"), "{line}");
+    }
+
+    #[test]
+    fn without_cas_a_metadump_shows_none() {
+        let mut client = Client::new(Config { cas: false, ..Config::default() });
+        client.say("set a 0 0 1\r\n1");
+        assert!(client.say("lru_crawler metadump all").contains(" cas=0 "));
+    }
+
+    #[test]
+    fn an_mgdump_gives_back_keys_as_they_were_written() {
+        let mut client = Client::new(Config::default());
+        client.say("set a 0 0 1\r\n1");
+        client.say("ms YiBj 1 b\r\n1");
+        let dump = client.say("lru_crawler mgdump all");
+        let lines: BTreeSet<_> = dump.split_terminator('|').collect();
+        assert!(dump.starts_with("OK|") && dump.ends_with("|EN|"), "{dump}");
+        assert_eq!(lines, BTreeSet::from(["OK", "mg a", "mg YiBj b", "EN"]));
+    }
+
+    #[test]
+    fn a_long_dump_pauses_and_misses_nothing() {
+        let mut client = Client::new(Config::default());
+        for number in 0..5000 {
+            client.say(&format!("set key-{number:05} 0 0 1 noreply\r\n1"));
+        }
+        let mut pieces = 0;
+        let mut text = Vec::new();
+        client.with_context(|context, _| {
+            let mut dump = Dump::metadump(ClassSet::parse(b"all").expect("all is a set"));
+            loop {
+                let mut output = Output::default();
+                let last = dump.advance(&mut output, context);
+                assert!(output.pending() < Output::FULL + SLICE * 400);
+                text.extend_from_slice(output.bytes());
+                pieces += 1;
+                if last {
+                    break;
+                }
+            }
+        });
+        assert!(pieces > 2, "{pieces}");
+        let text = String::from_utf8(text).unwrap();
+        let keys: BTreeSet<_> = text.lines().filter(|line| line.starts_with("key=")).collect();
+        assert_eq!(keys.len(), 5000);
+    }
+
+    #[test]
+    fn a_cachedump_is_bounded_in_items_and_bytes() {
+        let mut client = Client::new(Config::default());
+        for (line, answer) in [
+            ("stats cachedump", "CLIENT_ERROR bad command line"),
+            ("stats cachedump 1", "CLIENT_ERROR bad command line"),
+            ("stats cachedump a 1", "CLIENT_ERROR bad command line format"),
+            ("stats cachedump 1 a", "CLIENT_ERROR bad command line format"),
+            ("stats cachedump 64 1", "CLIENT_ERROR Illegal slab id"),
+            ("stats cachedump 1 1", "END"),
+        ] {
+            assert_eq!(client.say(line), format!("{answer}|"), "{line}");
+        }
+        client.say("set b 0 100 2\r\n12");
+        assert_eq!(client.say("stats cachedump 1 0"), format!("ITEM b [2 b; {} s]|END|", START + 100));
+        assert_eq!(client.say("stats cachedump 2 0"), "END|");
+        client.say("set a 0 0 2\r\n12");
+        assert_eq!(client.say("stats cachedump 1 1").matches("ITEM").count(), 1);
+        let key = "k".repeat(200);
+        for number in 0..10_000 {
+            client.say(&format!("set {key}{number} 0 0 0 noreply\r\n"));
+        }
+        let dump = client.say("stats cachedump 6 0");
+        let bytes = dump.len() + dump.matches('|').count() - "END||".len();
+        assert!((CACHEDUMP_BYTES - 300..=CACHEDUMP_BYTES).contains(&bytes), "{bytes}");
+        assert!(dump.ends_with("|END|"));
+    }
+
+    #[test]
+    fn sizes_are_rounded_up() {
+        let mut client = Client::new(Config { track_sizes: true, ..Config::default() });
+        client.say("set a 0 0 1\r\n1");
+        client.say("set b 0 0 4\r\n1234");
+        client.say("set c 0 0 5\r\n12345");
+        assert_eq!(client.say("stats sizes"), "STAT 64 2|STAT 96 1|END|");
+    }
+}

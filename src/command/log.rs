@@ -1,6 +1,6 @@
 //! The lines that watchers receive, in memcached's form. Each costs one load when nobody watches its class.
 
-use super::connections::{Address, CloseReason, Connection};
+use super::connections::{Address, Connection};
 use super::dump::put_encoded;
 use super::session::Context;
 use super::watch::{Classes, WatchHub};
@@ -99,21 +99,21 @@ pub fn deleted(context: &Context<'_>, key: &[u8], command: &str, class: usize, s
 }
 
 /// A connection was accepted.
-pub fn conn_new(hub: &WatchHub, connection: &Connection, now: Now) {
+pub fn conn_new(hub: &WatchHub, connection: &Connection, unix_micros: u128) {
     if hub.wants(Classes::CONNEVENTS) {
         let (peer, cfd) = (Remote(&connection.peer), connection.fd);
-        hub.log(Classes::CONNEVENTS, unix_micros(now), format_args!("type=conn_new {peer} cfd={cfd}"));
+        hub.log(Classes::CONNEVENTS, unix_micros, format_args!("type=conn_new {peer} cfd={cfd}"));
     }
 }
 
-/// A connection was closed.
-pub fn conn_close(hub: &WatchHub, connection: &Connection, now: Now, reason: CloseReason) {
+/// A connection is being closed, for the reason it has noted.
+pub fn conn_close(hub: &WatchHub, connection: &Connection, unix_micros: u128) {
     if hub.wants(Classes::CONNEVENTS) {
-        let reason = reason.name();
+        let reason = connection.close_reason().name();
         let (peer, cfd) = (Remote(&connection.peer), connection.fd);
         hub.log(
             Classes::CONNEVENTS,
-            unix_micros(now),
+            unix_micros,
             format_args!("type=conn_close {peer} reason={reason} cfd={cfd}"),
         );
     }
@@ -163,5 +163,97 @@ impl Display for Remote<'_> {
             Address::Tcp(peer) => write!(out, "rip={} rport={} transport=tcp", peer.ip(), peer.port()),
             Address::Unix(_) => write!(out, "rip=unix rport=0 transport=local"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Client, START};
+    use super::super::{CloseReason, Engine};
+    use super::*;
+    use crate::config::Config;
+    use std::sync::atomic::Ordering;
+
+    const ALL: [Classes; 5] =
+        [Classes::FETCHERS, Classes::MUTATIONS, Classes::EVICTIONS, Classes::CONNEVENTS, Classes::DELETIONS];
+
+    fn watch(engine: &Engine, classes: &[Classes]) -> Arc<super::super::watch::Watcher> {
+        let classes = classes.iter().fold(Classes::default(), |all, &class| all.with(class));
+        engine.watch(classes, Box::new(|| {})).expect("there is room for a watcher")
+    }
+
+    fn lines(watcher: &super::super::watch::Watcher) -> String {
+        let mut bytes = Vec::new();
+        watcher.take_lines(&mut bytes);
+        String::from_utf8(bytes).expect("keys are encoded")
+    }
+
+    #[test]
+    fn lines_are_memcacheds() {
+        let mut client = Client::new(Config::default());
+        let watcher = watch(&client.engine, &ALL);
+        client.pass(3);
+        client.with_context(|context, _| {
+            item_get(context, b"a b\xff~", FetchStatus::Found, 1, 5);
+            item_get(context, b"a", FetchStatus::Expired, 0, 0);
+            item_store(context, b"a", StoreStatus::NotStored, "add", 60, 1, 5);
+            deleted(context, b"a", "md", 1, 5);
+            conn_new(&context.engine.watch, context.connection, 1_500_000);
+            context.connection.set_close_reason(CloseReason::IdleTimeout);
+            conn_close(&context.engine.watch, context.connection, 1_500_001);
+        });
+        let second = START + 3;
+        assert_eq!(
+            lines(&watcher),
+            format!(
+                "ts={second}.000000 gid=1 type=item_get key=a%20b%FF~ status=found clsid=1 cfd=30 size=5\n\
+                 ts={second}.000000 gid=2 type=item_get key=a status=expired clsid=0 cfd=30 size=0\n\
+                 ts={second}.000000 gid=3 type=item_store key=a status=not_stored cmd=add ttl=60 clsid=1 cfd=30 size=5\n\
+                 ts={second}.000000 gid=4 type=deleted key=a cmd=md clsid=1 size=5\n\
+                 ts=1.500000 gid=5 type=conn_new rip=1.2.3.4 rport=5678 transport=tcp cfd=30\n\
+                 ts=1.500001 gid=6 type=conn_close rip=1.2.3.4 rport=5678 transport=tcp reason=idle_timeout cfd=30\n"
+            )
+        );
+    }
+
+    #[test]
+    fn only_what_is_watched_is_logged() {
+        let mut client = Client::new(Config::default());
+        let watcher = watch(&client.engine, &[Classes::DELETIONS]);
+        client.with_context(|context, _| {
+            item_get(context, b"a", FetchStatus::NotFound, 0, 0);
+            item_store(context, b"a", StoreStatus::Stored, "set", 0, 1, 5);
+            conn_new(&context.engine.watch, context.connection, 0);
+        });
+        assert_eq!((lines(&watcher), client.engine.watch.written()), (String::new(), 0));
+        client.engine.unwatch(&watcher);
+        client.with_context(|context, _| deleted(context, b"a", "delete", 1, 5));
+        assert_eq!((lines(&watcher), client.engine.watch.written()), (String::new(), 0));
+    }
+
+    #[test]
+    fn evictions_are_told_while_somebody_watches_them() {
+        let mut client = Client::new(Config { memory_limit: 8 << 20, threads: 1, ..Config::default() });
+        let value = "x".repeat(10_000);
+        let fill = |client: &mut Client, name: &str| {
+            for number in 0..1000 {
+                assert_eq!(client.say(&format!("set {name}{number} 1 1000 10000\r\n{value}")), "STORED|");
+            }
+        };
+        fill(&mut client, "unwatched");
+        assert_eq!(client.engine.watch.written(), 0);
+        let watcher = watch(&client.engine, &[Classes::EVICTIONS]);
+        fill(&mut client, "watched");
+        let evicted = client.engine.store_stats(client.now()).sum(|class| class.evicted);
+        assert!(evicted > 500, "{evicted}");
+        let text = lines(&watcher);
+        let first = text.lines().next().expect("something was evicted");
+        assert!(first.contains(" type=eviction key=unwatched"), "{first}");
+        assert!(first.ends_with(" fetch=no ttl=1000 la=0 clsid=22 size=10000"), "{first}");
+        client.engine.unwatch(&watcher);
+        let written = client.engine.watch.written();
+        fill(&mut client, "again");
+        assert_eq!(client.engine.watch.written(), written);
+        assert_eq!(client.woken.load(Ordering::Relaxed), 0, "this client does not watch");
     }
 }

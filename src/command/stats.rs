@@ -187,7 +187,7 @@ fn general(mut lines: Lines<'_>, context: &Context<'_>) {
     lines.add("time_in_listen_disabled_us", connections.listen_disabled_micros.load(Relaxed));
     lines.add("threads", config.threads);
     lines.add("conn_yields", counts.conn_yields);
-    lines.add("hash_power_level", store.index_slots.max(1 << config.inert.hashpower.min(32)).ilog2());
+    lines.add("hash_power_level", store.index_slots.max(1 << 16).ilog2());
     lines.add("hash_bytes", store.index_bytes);
     lines.add("hash_is_expanding", 0);
     if config.inert.slab_reassign {
@@ -282,5 +282,155 @@ impl Display for Seconds {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (seconds, micros) = self.0.map_or((0, 0), |time| (time.tv_sec(), time.tv_usec()));
         write!(out, "{seconds}.{micros:06}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Client, START};
+    use super::super::{Address, Connection};
+    use super::*;
+    use crate::config::{Config, Inert};
+    use std::sync::Arc;
+
+    const KEYS: &str = "pid uptime time version libevent pointer_size rusage_user rusage_system max_connections \
+        curr_connections total_connections rejected_connections connection_structures response_obj_oom \
+        response_obj_count response_obj_bytes read_buf_count read_buf_bytes read_buf_bytes_free read_buf_oom \
+        reserved_fds cmd_get cmd_set cmd_flush cmd_touch cmd_meta get_hits get_misses get_expired get_flushed \
+        delete_misses delete_hits incr_misses incr_hits decr_misses decr_hits cas_misses cas_hits cas_badval \
+        touch_hits touch_misses store_too_large store_no_memory auth_cmds auth_errors bytes_read bytes_written \
+        limit_maxbytes accepting_conns listen_disabled_num time_in_listen_disabled_us threads conn_yields \
+        hash_power_level hash_bytes hash_is_expanding slab_reassign_rescues slab_reassign_chunk_rescues \
+        slab_reassign_inline_reclaim slab_reassign_busy_items slab_reassign_busy_deletes slab_reassign_busy_nomem \
+        slab_reassign_last_busy_status slab_reassign_running slabs_moved lru_crawler_running lru_crawler_starts \
+        lru_maintainer_juggles malloc_fails log_worker_dropped log_worker_written log_watcher_skipped \
+        log_watcher_sent log_watchers unexpected_napi_ids round_robin_fallback bytes curr_items total_items \
+        slab_global_page_pool expired_unfetched evicted_unfetched evicted_active evictions reclaimed \
+        crawler_reclaimed crawler_items_checked lrutail_reflocked moves_to_cold moves_to_warm moves_within_lru \
+        direct_reclaims lru_bumps_dropped";
+
+    /// Names and values of the lines of an answer.
+    fn lines(answer: &str) -> Vec<(&str, &str)> {
+        let answer = answer.strip_suffix("END|").expect("a whole answer");
+        answer
+            .split_terminator('|')
+            .map(|line| {
+                line.strip_prefix("STAT ").and_then(|line| line.split_once(' ')).expect("a STAT line")
+            })
+            .collect()
+    }
+
+    fn names(answer: &str) -> Vec<String> {
+        lines(answer).iter().map(|(name, _)| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn every_key_is_there_in_memcacheds_order() {
+        let mut client = Client::new(Config::default());
+        assert_eq!(names(&client.say("stats")).join(" "), KEYS);
+        let inert = Inert { lru_crawler: false, lru_maintainer: false, ..Inert::default() };
+        let mut client = Client::new(Config { inert, ..Config::default() });
+        assert_eq!(names(&client.say("stats")).len(), 84, "what memcached's own test of its keys expects");
+        let inert = Inert { slab_reassign: false, ..Inert::default() };
+        let mut client =
+            Client::new(Config { inert, idle_timeout: 5, maxconns_fast: false, ..Config::default() });
+        let answer = client.say("stats");
+        assert!(answer.contains("|STAT auth_errors 0|STAT idle_kicks 0|STAT bytes_read "));
+        assert!(!answer.contains("rejected_connections") && !answer.contains("slab_reassign"));
+    }
+
+    #[test]
+    fn values_are_numbers_that_can_be_believed() {
+        let mut client = Client::new(Config::default());
+        client.pass(75);
+        let answer = client.say("stats");
+        for (name, value) in lines(&answer) {
+            let expected = match name {
+                "pid" => std::process::id().to_string(),
+                "uptime" => "75".to_owned(),
+                "time" => (START + 75).to_string(),
+                "version" => MEMCACHED_VERSION.to_owned(),
+                "libevent" => format!("memcarp-{}", env!("CARGO_PKG_VERSION")),
+                "pointer_size" => usize::BITS.to_string(),
+                "limit_maxbytes" => (64 << 20).to_string(),
+                "slab_reassign_last_busy_status" => "none".to_owned(),
+                "rusage_user" | "rusage_system" => {
+                    let (seconds, micros) = value.split_once('.').expect(name);
+                    assert!(seconds.parse::<u32>().is_ok() && micros.len() == 6, "{name} {value}");
+                    value.to_owned()
+                }
+                _ => value.parse::<u64>().expect(name).to_string(),
+            };
+            assert_eq!(value, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn sub_commands_are_known_by_their_whole_name() {
+        let mut client = Client::new(Config::default());
+        for unknown in ["se", "r", "noreply", "sizes_enable", "foo", "itemss"] {
+            assert_eq!(client.say(&format!("stats {unknown}")), "ERROR|");
+        }
+        assert_eq!(client.say("stats items"), "END|");
+        assert_eq!(client.say("stats slabs"), "STAT active_slabs 0|STAT total_malloced 0|END|");
+        assert_eq!(client.say("stats sizes"), "STAT sizes_status disabled|END|");
+        assert!(
+            client.say("stats memcarp").contains(&format!("STAT version {}|", env!("CARGO_PKG_VERSION")))
+        );
+    }
+
+    #[test]
+    fn connections_are_listed_with_what_they_do() {
+        let mut client = Client::new(Config::default());
+        let listener = Arc::new(Address::Tcp("[::1]:11211".parse().unwrap()));
+        client.engine.connections.add_listener(9, listener.clone());
+        let peer = Address::Tcp("[::1]:5678".parse().unwrap());
+        client.engine.connections.add(Arc::new(Connection::new(31, peer, listener, 0, 10)));
+        client.pass(7);
+        assert_eq!(
+            client.say("stats conns"),
+            "STAT 9:addr tcp6:[::1]:11211|STAT 9:state conn_listening|STAT 9:secs_since_last_cmd 7|\
+             STAT 31:addr tcp6:[::1]:5678|STAT 31:listen_addr tcp6:[::1]:11211|STAT 31:state conn_read|\
+             STAT 31:secs_since_last_cmd 7|END|"
+        );
+    }
+
+    #[test]
+    fn prefixes_are_counted_while_detail_is_on() {
+        let mut client = Client::new(Config::default());
+        let usage = "CLIENT_ERROR usage: stats detail on|off|dump|";
+        assert_eq!(client.say("stats detail"), usage);
+        assert_eq!(client.say("stats detail foo"), usage);
+        assert_eq!(client.say("stats detail on"), "OK|");
+        client.engine.detail.record_set(b"a:b");
+        assert_eq!(client.say("stats detail dump"), "PREFIX a get 0 hit 0 set 1 del 0|END|");
+        assert_eq!(client.say("stats detail off"), "OK|");
+        assert!(!client.engine.detail.is_on());
+    }
+
+    #[test]
+    fn a_reset_zeroes_counters_and_leaves_gauges() {
+        let mut client = Client::new(Config::default());
+        client.say("set a:b 0 0 1\r\n1");
+        client.say("get a:b miss");
+        client.engine.detail.record_set(b"a:b");
+        client.engine.connections.total.fetch_add(3, Relaxed);
+        let value = |client: &mut Client, name: &str| {
+            let answer = client.say("stats");
+            let found = lines(&answer).into_iter().find(|(other, _)| *other == name).expect("a known name").1;
+            found.parse::<u64>().expect("a number")
+        };
+        let counters = ["cmd_get", "cmd_set", "get_hits", "get_misses", "total_items", "total_connections"];
+        for name in counters {
+            assert!(value(&mut client, name) > 0, "{name}");
+        }
+        assert_eq!(client.say("stats reset"), "RESET|");
+        for name in counters {
+            assert_eq!(value(&mut client, name), 0, "{name}");
+        }
+        assert_eq!((value(&mut client, "curr_items"), value(&mut client, "bytes")), (1, 63));
+        assert_eq!(client.say("stats detail dump"), "END|");
+        client.say("get a:b");
+        assert_eq!(value(&mut client, "get_hits"), 1);
     }
 }

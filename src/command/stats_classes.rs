@@ -111,3 +111,61 @@ fn shown<'s>(store: &'s Stats, totals: &'s Totals) -> impl Iterator<Item = usize
         seen > 0 || totals.classes[class] != ClassTotals::default()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Client;
+    use crate::config::{Config, Inert};
+
+    #[test]
+    fn items_and_slabs_show_the_same_classes() {
+        let mut client = Client::new(Config::default());
+        client.say("set a 0 0 1\r\n1");
+        client.say(&format!("set b 0 0 1000\r\n{}", "x".repeat(1000)));
+        client.say("get a");
+        client.say("delete b");
+        assert_eq!(
+            client.say("stats slabs").replace("STAT ", ""),
+            "1:chunk_size 96|1:chunks_per_page 10922|1:total_pages 1|1:total_chunks 10922|1:used_chunks 1|\
+             1:free_chunks 10921|1:free_chunks_end 0|1:get_hits 1|1:cmd_set 1|1:delete_hits 0|1:incr_hits 0|\
+             1:decr_hits 0|1:cas_hits 0|1:cas_badval 0|1:touch_hits 0|\
+             12:chunk_size 1184|12:chunks_per_page 885|12:total_pages 1|12:total_chunks 885|12:used_chunks 0|\
+             12:free_chunks 885|12:free_chunks_end 0|12:get_hits 0|12:cmd_set 1|12:delete_hits 1|12:incr_hits 0|\
+             12:decr_hits 0|12:cas_hits 0|12:cas_badval 0|12:touch_hits 0|active_slabs 2|total_malloced 61|END|"
+        );
+        let items = client.say("stats items").replace("STAT items:", "");
+        assert!(
+            items.starts_with(
+                "1:number 1|1:number_hot 0|1:number_warm 0|1:number_cold 1|1:age_hot 0|1:age_warm 0|1:age 0|\
+                 1:mem_requested 61|1:evicted 0|1:evicted_nonzero 0|1:evicted_time 0|1:outofmemory 0|1:tailrepairs 0|\
+                 1:reclaimed 0|1:expired_unfetched 0|1:evicted_unfetched 0|1:evicted_active 0|1:crawler_reclaimed 0|\
+                 1:crawler_items_checked 0|1:lrutail_reflocked 0|1:moves_to_cold 0|1:moves_to_warm 0|\
+                 1:moves_within_lru 0|1:direct_reclaims 0|1:hits_to_hot 0|1:hits_to_warm 0|1:hits_to_cold 1|\
+                 1:hits_to_temp 0|12:number 0|"
+            ),
+            "{items}"
+        );
+    }
+
+    #[test]
+    fn the_largest_class_takes_several_chunks_an_item() {
+        let mut client = Client::new(Config::default());
+        client.say(&format!("set big 0 0 1000000\r\n{}", "x".repeat(1_000_000)));
+        let slabs = client.say("stats slabs");
+        assert!(slabs.contains(":chunk_size 524288|"), "{slabs}");
+        assert!(slabs.contains(":used_chunks 2|") && slabs.contains(":free_chunks 0|"), "{slabs}");
+    }
+
+    #[test]
+    fn without_a_maintainer_there_are_no_lists() {
+        let inert = Inert { lru_maintainer: false, ..Inert::default() };
+        let mut client = Client::new(Config { inert, ..Config::default() });
+        client.say("set a 0 0 1\r\n1");
+        assert_eq!(
+            client.say("stats items").replace("STAT items:1:", ""),
+            "number 1|age 0|mem_requested 61|evicted 0|evicted_nonzero 0|evicted_time 0|outofmemory 0|tailrepairs 0|\
+             reclaimed 0|expired_unfetched 0|evicted_unfetched 0|crawler_reclaimed 0|crawler_items_checked 0|\
+             lrutail_reflocked 0|END|"
+        );
+    }
+}

@@ -155,3 +155,82 @@ impl Display for Inter<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Client;
+    use super::*;
+    use crate::config::{Config, ListenTls, Tls};
+
+    #[test]
+    fn defaults_are_memcacheds() {
+        assert_eq!(
+            Client::new(Config::default()).say("stats settings").replace("STAT ", "").replace('|', "\n"),
+            "maxbytes 67108864\nmaxconns 1024\ntcpport 11211\nudpport 0\ninter NULL\nverbosity 0\noldest 0\n\
+             evictions on\ndomain_socket NULL\numask 700\nshutdown_command no\ngrowth_factor 1.25\nchunk_size 48\n\
+             num_threads 4\nnum_threads_per_udp 4\nstat_key_prefix :\ndetail_enabled no\nreqs_per_event 20\n\
+             cas_enabled yes\ntcp_backlog 1024\nbinding_protocol auto-negotiate\nauth_enabled_sasl no\n\
+             auth_enabled_ascii no\nitem_size_max 1048576\nmaxconns_fast yes\nhashpower_init 0\nslab_reassign yes\n\
+             slab_automove 1\nslab_automove_ratio 0.80\nslab_automove_window 10\nslab_chunk_max 524288\n\
+             lru_crawler yes\nlru_crawler_sleep 100\nlru_crawler_tocrawl 0\ntail_repair_time 0\nflush_enabled yes\n\
+             dump_enabled yes\nhash_algorithm murmur3\nlru_maintainer_thread yes\nlru_segmented yes\nhot_lru_pct 20\n\
+             warm_lru_pct 40\nhot_max_factor 0.20\nwarm_max_factor 2.00\ntemp_lru no\ntemporary_ttl 61\n\
+             idle_timeout 0\nwatcher_logbuf_size 262144\nworker_logbuf_size 65536\nread_buf_mem_limit 0\n\
+             track_sizes no\ninline_ascii_response no\next_item_size 512\next_item_age 4294967295\next_low_ttl 0\n\
+             ext_recache_rate 2000\next_wbuf_size 4194304\next_compact_under 0\next_drop_under 0\n\
+             ext_max_sleep 1000000\next_max_frag 0.80\nslab_automove_freeratio 0.010\next_drop_unread no\n\
+             ssl_enabled no\nssl_chain_cert (null)\nssl_key (null)\nssl_verify_mode 0\nssl_keyformat 1\n\
+             ssl_ciphers NULL\nssl_ca_cert NULL\nssl_wbuf_size 16384\nssl_session_cache no\nssl_kernel_tls no\n\
+             ssl_min_version tlsv1.2\nnum_napi_ids 0\nmemory_file (null)\nclient_flags_size 4\nEND\n"
+        );
+    }
+
+    #[test]
+    fn what_was_asked_for_is_shown() {
+        let listen =
+            |host: &str, port| Listen { host: host.to_owned(), port, tls: ListenTls::Inherit, tag: None };
+        let tls = Tls {
+            chain_cert: "/c".into(),
+            key: "/k".into(),
+            ca_cert: Some("/a".into()),
+            verify_mode: 2,
+            keyformat: 1,
+            ciphers: None,
+            min_version: 3,
+            session_cache: true,
+            kernel_tls: false,
+            wbuf_size: 1024,
+        };
+        let config = Config {
+            tcp_port: Port::Ephemeral,
+            listen: vec![listen("127.0.0.1", None), listen("[::1]", Some(5))],
+            auth_file: Some("/users".into()),
+            evictions: false,
+            tls: Some(tls),
+            ..Config::default()
+        };
+        let mut client = Client::new(config);
+        let settings = client.say("stats settings");
+        for line in [
+            "tcpport -1",
+            "inter 127.0.0.1,[::1]:5",
+            "evictions off",
+            "binding_protocol ascii",
+            "auth_enabled_ascii /users",
+            "ssl_enabled yes",
+            "ssl_chain_cert /c",
+            "ssl_ca_cert /a",
+            "ssl_verify_mode 2",
+            "ssl_wbuf_size 1024",
+            "ssl_min_version tlsv1.3",
+        ] {
+            assert!(settings.contains(&format!("|STAT {line}|")), "{line}");
+        }
+        client.pass(4);
+        let stats = client.say("stats");
+        assert!(stats.contains(
+            "|STAT log_watchers 0|STAT ssl_new_sessions 0|STAT ssl_handshake_errors 0|STAT ssl_proto_errors 0|\
+             STAT time_since_server_cert_refresh 14|STAT unexpected_napi_ids 0|"
+        ));
+    }
+}

@@ -251,3 +251,133 @@ fn parse_number(field: &[u8]) -> Option<u32> {
 fn parse_fraction(field: &[u8]) -> Option<f64> {
     std::str::from_utf8(field).ok()?.parse().ok().filter(|number: &f64| number.is_finite())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Client;
+    use crate::config::{Config, Inert};
+
+    fn check(config: Config, conversation: &[(&str, &str)]) -> Client {
+        let mut client = Client::new(config);
+        for (line, answer) in conversation {
+            assert_eq!(client.say(line), format!("{answer}|"), "{line}");
+        }
+        client
+    }
+
+    const BAD: &str = "CLIENT_ERROR bad command line format";
+
+    #[test]
+    fn the_crawler_answers_as_memcacheds() {
+        let mut client = check(
+            Config::default(),
+            &[
+                ("lru_crawler", "ERROR"),
+                ("lru_crawler foo", "ERROR"),
+                ("lru_crawler enable", "ERROR failed to start lru crawler thread"),
+                ("lru_crawler sleep", "ERROR"),
+                ("lru_crawler sleep abc", BAD),
+                ("lru_crawler sleep 1000001", "CLIENT_ERROR sleep must be one second or less"),
+                ("lru_crawler sleep 250", "OK"),
+                ("lru_crawler tocrawl abc", BAD),
+                ("lru_crawler tocrawl 77", "OK"),
+                ("lru_crawler crawl", "ERROR"),
+                ("lru_crawler crawl 1,2", "OK"),
+                ("lru_crawler crawl all", "OK"),
+                ("lru_crawler crawl 0", "BADCLASS invalid class id"),
+                ("lru_crawler crawl 1,64", "BADCLASS invalid class id"),
+                ("lru_crawler crawl x", "BADCLASS invalid class id"),
+                ("lru_crawler metadump", "ERROR"),
+                ("lru_crawler metadump x", "BADCLASS invalid class id"),
+            ],
+        );
+        assert!(client.say("stats").contains("|STAT lru_crawler_starts 2|"));
+        assert!(
+            client
+                .say("stats settings")
+                .contains("|STAT lru_crawler yes|STAT lru_crawler_sleep 250|STAT lru_crawler_tocrawl 77|")
+        );
+        for (line, answer) in [
+            ("lru_crawler disable", "OK"),
+            ("lru_crawler disable", "OK"),
+            ("lru_crawler crawl all", "CLIENT_ERROR lru crawler disabled"),
+            ("lru_crawler metadump all", "CLIENT_ERROR lru crawler disabled"),
+        ] {
+            assert_eq!(client.say(line), format!("{answer}|"), "{line}");
+        }
+        assert!(client.say("stats settings").contains("|STAT lru_crawler no|"));
+        assert_eq!(client.say("lru_crawler enable noreply"), "");
+        assert_eq!(client.say("lru_crawler crawl all"), "OK|");
+    }
+
+    #[test]
+    fn lru_settings_are_checked_and_shown() {
+        let mut client = check(
+            Config::default(),
+            &[
+                ("lru", "ERROR"),
+                ("lru mode", "ERROR"),
+                ("lru mode x", "ERROR"),
+                ("lru mode flat", "OK"),
+                ("lru tune 10 20 0.1", "ERROR"),
+                ("lru tune a 20 0.1 2", "ERROR"),
+                ("lru tune 50 50 0.1 2.0", "ERROR hot and warm pcts must not exceed 80"),
+                ("lru tune 10 20 0 2", "ERROR hot/warm age factors must be greater than 0"),
+                ("lru tune 10 30 0.5 2.5", "OK"),
+                ("lru temp_ttl", "ERROR"),
+                ("lru temp_ttl x", "ERROR"),
+                ("lru temp_ttl 50", "OK"),
+            ],
+        );
+        assert!(client.say("stats settings").contains(
+            "|STAT lru_segmented no|STAT hot_lru_pct 10|STAT warm_lru_pct 30|STAT hot_max_factor 0.50|\
+             STAT warm_max_factor 2.50|STAT temp_lru yes|STAT temporary_ttl 50|"
+        ));
+        assert_eq!(client.say("lru temp_ttl -1"), "OK|");
+        assert!(client.say("stats settings").contains("|STAT temp_lru no|"));
+        let inert = Inert { lru_maintainer: false, ..Inert::default() };
+        check(Config { inert, ..Config::default() }, &[("lru mode flat", "ERROR")]);
+    }
+
+    #[test]
+    fn slab_settings_are_checked_and_shown() {
+        let spare = "NOSPARE source class has no spare pages";
+        let class = "BADCLASS invalid src or dst class id";
+        let mut client = check(
+            Config::default(),
+            &[
+                ("slabs", "ERROR"),
+                ("slabs foo", "ERROR"),
+                ("slabs reassign 1", "ERROR"),
+                ("slabs reassign 1 1", "SAME src and dst class are identical"),
+                ("slabs reassign 1 2", spare),
+                ("slabs reassign 0 5", spare),
+                ("slabs reassign -1 5", spare),
+                ("slabs reassign -5 5", class),
+                ("slabs reassign 1 70", class),
+                ("slabs reassign a b", BAD),
+                ("slabs automove", "ERROR"),
+                ("slabs automove 3", "ERROR"),
+                ("slabs automove -1", BAD),
+                ("slabs automove 2", "OK"),
+                ("slabs automove ratio", "ERROR"),
+                ("slabs automove ratio x", "ERROR"),
+                ("slabs automove ratio 0.5", "OK"),
+                ("slabs automove freeratio 0.25", "OK"),
+                ("slabs automove window 2", "CLIENT_ERROR automove window too low or too high"),
+                ("slabs automove window x", BAD),
+                ("slabs automove window 70", "OK"),
+            ],
+        );
+        let settings = client.say("stats settings");
+        assert!(
+            settings.contains(
+                "|STAT slab_automove 2|STAT slab_automove_ratio 0.50|STAT slab_automove_window 70|"
+            )
+        );
+        assert!(settings.contains("|STAT slab_automove_freeratio 0.250|"));
+        let inert = Inert { slab_reassign: false, ..Inert::default() };
+        let config = Config { inert, ..Config::default() };
+        check(config, &[("slabs reassign 1 2", "CLIENT_ERROR slab reassignment disabled")]);
+    }
+}
