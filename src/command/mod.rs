@@ -16,6 +16,7 @@ mod reply;
 pub mod session;
 mod stats;
 mod stats_classes;
+mod stats_memcarp;
 mod stats_settings;
 mod storing;
 #[cfg(test)]

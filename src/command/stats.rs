@@ -5,7 +5,7 @@ use super::dump::Dump;
 use super::engine::MEMCACHED_VERSION;
 use super::output::Output;
 use super::session::Context;
-use super::{stats_classes, stats_settings};
+use super::{stats_classes, stats_memcarp, stats_settings};
 use crate::protocol::{Fields, parse_u64};
 use crate::store::CLASS_COUNT;
 use nix::sys::resource::{UsageWho, getrusage};
@@ -53,7 +53,7 @@ pub(super) fn execute(mut arguments: Fields<'_>, output: &mut Output, context: &
             "END"
         }
         Some(b"memcarp") => {
-            own(Lines::new(output), context);
+            stats_memcarp::put(Lines::new(output), context);
             "END"
         }
         Some(b"sizes") if context.engine.config.track_sizes => return Outcome::Dump(Dump::sizes()),
@@ -261,18 +261,6 @@ fn connections(mut lines: Lines<'_>, context: &Context<'_>) {
         let idle = now.seconds().saturating_sub(connection.last_command());
         lines.add(format_args!("{fd}:secs_since_last_cmd"), idle);
     }
-}
-
-/// What memcached has no name for.
-fn own(mut lines: Lines<'_>, context: &Context<'_>) {
-    let Context { engine, now, .. } = *context;
-    let store = engine.store_stats(now);
-    lines.add("version", env!("CARGO_PKG_VERSION"));
-    lines.add("memory_limit_bytes", engine.store.limit());
-    lines.add("memory_bytes", store.memory_bytes);
-    lines.add("index_slots", store.index_slots);
-    lines.add("index_bytes", store.index_bytes);
-    lines.add("detail_dropped", engine.detail.dropped());
 }
 
 /// Processor time as seconds with six decimals.

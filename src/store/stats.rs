@@ -117,6 +117,10 @@ impl Stats {
         self.total_items = self.total_items.saturating_sub(earlier.total_items);
         self.stored_bytes = self.stored_bytes.saturating_sub(earlier.stored_bytes);
         self.carried_bytes = self.carried_bytes.saturating_sub(earlier.carried_bytes);
+        let ages = self.evicted_age.iter_mut().zip(&earlier.evicted_age);
+        for (count, earlier) in ages.chain(self.evicted_idle.iter_mut().zip(&earlier.evicted_idle)) {
+            *count = count.saturating_sub(*earlier);
+        }
     }
 
     /// One count, added up over the classes.

@@ -1,0 +1,58 @@
+//! `stats memcarp`: what memcached has no name for. Names may be added; those that are here stay.
+
+use super::session::Context;
+use super::stats::Lines;
+
+pub(super) fn put(mut lines: Lines<'_>, context: &Context<'_>) {
+    let Context { engine, now, .. } = *context;
+    let store = engine.store_stats(now);
+    lines.add("version", env!("CARGO_PKG_VERSION"));
+    lines.add("memory_limit_bytes", engine.store.limit());
+    lines.add("memory_bytes", store.memory_bytes);
+    lines.add("index_slots", store.index_slots);
+    lines.add("index_bytes", store.index_bytes);
+    lines.add("segments", store.segments);
+    lines.add("segment_bytes", store.segment_bytes);
+    lines.add("live_bytes", store.live_bytes);
+    lines.add("large_bytes", store.large_bytes);
+    lines.add("stored_bytes", store.stored_bytes);
+    lines.add("carried_bytes", store.carried_bytes);
+    put_histogram(&mut lines, "evicted_age_seconds_below", &store.evicted_age);
+    put_histogram(&mut lines, "evicted_idle_seconds_below", &store.evicted_idle);
+    lines.add("detail_dropped", engine.detail.dropped());
+}
+
+/// Counts of seconds by their bit length: `name:2^length`, for lengths that occurred.
+fn put_histogram(lines: &mut Lines<'_>, name: &str, counts: &[u64]) {
+    for (length, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+        lines.add(format_args!("{name}:{}", 1u64 << length), count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Client;
+    use crate::config::Config;
+
+    #[test]
+    fn tells_its_own_version_and_memory() {
+        let mut client = Client::new(Config { memory_limit: 8 << 20, threads: 1, ..Config::default() });
+        let answer = client.say("stats memcarp");
+        assert!(answer.starts_with(&format!(
+            "STAT version {}|STAT memory_limit_bytes 8388608|STAT memory_bytes ",
+            env!("CARGO_PKG_VERSION")
+        )));
+        assert!(!answer.contains("evicted_age"), "{answer}");
+        let value = "x".repeat(1000);
+        for number in 0..12_000 {
+            client.say(&format!("set {number} 0 0 1000 noreply\r\n{value}"));
+        }
+        let answer = client.say("stats memcarp");
+        assert!(answer.contains("|STAT evicted_age_seconds_below:1 "), "{answer}");
+        assert!(answer.contains("|STAT evicted_idle_seconds_below:1 "), "{answer}");
+        client.say("stats reset");
+        let answer = client.say("stats memcarp");
+        assert!(answer.contains("|STAT stored_bytes 0|") && !answer.contains("evicted_"), "{answer}");
+        assert!(!answer.contains("|STAT live_bytes 0|"), "{answer}");
+    }
+}
