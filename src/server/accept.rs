@@ -1,20 +1,23 @@
 //! Accepting: takes new connections within the limit and hands them to the workers in turn.
 
-use super::Server;
 use super::error::Error;
 use super::limit::Slot;
 use super::listen::{ListenSocket, Listener, SocketFile};
 use super::socket;
+use super::{Server, log};
 use crate::command::Address;
 use nix::errno::Errno;
+use socket2::SockRef;
 use std::future::poll_fn;
-use std::io::{self, Write};
-use std::net::Shutdown;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
 /// A connection on its way to its worker.
@@ -35,6 +38,12 @@ pub(super) struct Acceptor {
     lingering: Arc<Semaphore>,
 }
 
+/// A connection just accepted.
+enum Client {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
 enum AcceptSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
@@ -43,7 +52,7 @@ enum AcceptSocket {
 /// What a client over the limit reads before its end.
 const REFUSAL: &[u8] = b"ERROR Too many open connections\r\n";
 
-/// Refused clients that are given time to read why; more are closed without.
+/// Refused clients that are given time to read why; more are closed at once.
 const LINGERING: usize = 64;
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -75,16 +84,16 @@ impl Acceptor {
         }
         for _ in 0..self.server.engine.config.backlog {
             let waiting = poll_fn(|cx| Poll::Ready(self.poll_accept(cx))).await;
-            let Poll::Ready(Ok((stream, peer))) = waiting else { return };
+            let Poll::Ready(Ok(client)) = waiting else { return };
             let Some(slot) = self.server.limit.take() else { return };
-            self.hand_over(stream, peer, slot).await;
+            self.hand_over(client, slot);
         }
     }
 
     async fn accept_all(&self) {
         loop {
             match poll_fn(|cx| self.poll_accept(cx)).await {
-                Ok((stream, peer)) => self.accepted(stream, peer).await,
+                Ok(client) => self.accepted(client).await,
                 Err(error) => self.recover(error).await,
             }
         }
@@ -92,42 +101,52 @@ impl Acceptor {
 
     /// With maxconns_fast a client over the limit is refused. Without, it waits for a place as it would in the
     /// backlog, and those behind it do.
-    async fn accepted(&self, stream: socket::Accepted, peer: Address) {
+    async fn accepted(&self, client: Client) {
         let connections = &self.server.engine.connections;
         let slot = match self.server.engine.config.maxconns_fast {
             true => self.server.limit.take(),
             false => Some(self.server.limit.wait(connections).await),
         };
         match slot {
-            Some(slot) => self.hand_over(stream, peer, slot).await,
+            Some(slot) => self.hand_over(client, slot),
             None => {
                 connections.rejected.fetch_add(1, Ordering::Relaxed);
-                self.refuse(stream);
+                match client {
+                    Client::Tcp(stream, _) => self.refuse(stream),
+                    Client::Unix(stream) => self.refuse(stream),
+                }
             }
         }
     }
 
-    async fn hand_over(&self, stream: socket::Accepted, peer: Address, slot: Slot) {
-        self.server.hand_over(Accepted { stream, peer, listener: self.address.clone(), slot }).await;
+    /// Takes the socket off this thread's runtime and gives it to a worker, whose poll will wait for it.
+    fn hand_over(&self, client: Client, slot: Slot) {
+        let stream = match client {
+            Client::Tcp(stream, peer) => {
+                stream.into_std().map(|stream| (socket::Accepted::Tcp(stream), Address::Tcp(peer)))
+            }
+            Client::Unix(stream) => {
+                stream.into_std().map(|stream| (socket::Accepted::Unix(stream), (*self.address).clone()))
+            }
+        };
+        match stream {
+            Ok((stream, peer)) => {
+                self.server.hand_over(Accepted { stream, peer, listener: self.address.clone(), slot });
+            }
+            Err(error) => log(format_args!("a connection could not be served: {error}")),
+        }
     }
 
     /// Says why, and closes once the client has read it: closing at once could reset what it has not read yet.
-    fn refuse(&self, stream: socket::Accepted) {
-        let told = match &stream {
-            socket::Accepted::Tcp(stream) => {
-                (&mut &*stream).write(REFUSAL).and_then(|_| stream.shutdown(Shutdown::Write))
-            }
-            socket::Accepted::Unix(stream) => {
-                (&mut &*stream).write(REFUSAL).and_then(|_| stream.shutdown(Shutdown::Write))
-            }
-        };
+    fn refuse(&self, mut stream: impl AsyncRead + AsFd + Unpin + Send + 'static) {
+        let socket = SockRef::from(&stream);
+        if socket.send(REFUSAL).and_then(|_| socket.shutdown(Shutdown::Write)).is_err() {
+            return;
+        }
         let Ok(place) = self.lingering.clone().try_acquire_owned() else { return };
-        let (Ok(()), Ok((mut socket, _))) = (told, socket::Socket::new(stream)) else { return };
         tokio::spawn(async move {
             let mut dropped = [0; 1024];
-            let end = async {
-                while poll_fn(|cx| socket.poll_read(cx, &mut dropped)).await.is_ok_and(|count| count > 0) {}
-            };
+            let end = async { while stream.read(&mut dropped).await.is_ok_and(|count| count > 0) {} };
             let _ = tokio::time::timeout(LINGER, end).await;
             drop(place);
         });
@@ -144,17 +163,12 @@ impl Acceptor {
         tokio::time::sleep(OUT_OF_ROOM).await;
     }
 
-    /// The next connection, taken off this runtime again: its worker's will wait for it.
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(socket::Accepted, Address)>> {
-        Poll::Ready(match &self.socket {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Client>> {
+        match &self.socket {
             AcceptSocket::Tcp(socket) => {
-                let (stream, peer) = ready!(socket.poll_accept(cx))?;
-                stream.into_std().map(|stream| (socket::Accepted::Tcp(stream), Address::Tcp(peer)))
+                socket.poll_accept(cx).map_ok(|(stream, peer)| Client::Tcp(stream, peer))
             }
-            AcceptSocket::Unix(socket) => {
-                let (stream, _) = ready!(socket.poll_accept(cx))?;
-                stream.into_std().map(|stream| (socket::Accepted::Unix(stream), (*self.address).clone()))
-            }
-        })
+            AcceptSocket::Unix(socket) => socket.poll_accept(cx).map_ok(|(stream, _)| Client::Unix(stream)),
+        }
     }
 }

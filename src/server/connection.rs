@@ -1,4 +1,4 @@
-//! One client connection as a small future: reads, lets the session answer, writes. Knows no command.
+//! One client connection: reads, lets the session answer, writes, as far as that goes without waiting. Knows no command.
 
 use super::accept::Accepted;
 use super::desk::{Cleared, Desk, Kept};
@@ -8,30 +8,39 @@ use super::worker::Worker;
 use super::{clock, log};
 use crate::command::watch::Classes;
 use crate::command::{self, Address, CloseReason, State, Step};
-use std::future::Future;
+use mio::Token;
+use mio::event::Event;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 
-/// One client connection. It is polled by its worker's runtime and by nobody else.
+/// One client connection. Its worker calls [`Connection::go_on`] when its socket is ready or its turn has come.
 ///
 /// While it waits for a command it holds nothing but this struct: buffers and session are on a [`Desk`] that serves
-/// others meanwhile. Whenever `poll` answers "pending", the socket knows this task's waker or the task has woken
-/// itself.
+/// others meanwhile.
 pub(super) struct Connection {
     socket: Socket,
-    worker: Rc<Worker>,
+    next: Next,
+    /// It has given way, and its turn has not come yet.
+    pub(super) aside: bool,
     entry: Arc<command::Connection>,
     /// Its desk, while it is in the middle of something.
     desk: Option<Box<Desk>>,
     /// What it keeps without a desk.
     kept: Option<Box<Kept>>,
-    next: Next,
     /// Last, so that its place is free only when the socket is closed.
     _slot: Slot,
+}
+
+/// Where a connection got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Went {
+    /// It waits for its socket.
+    Waiting,
+    /// It gives way to the others; call it again after them.
+    Aside,
+    /// It is to be closed.
+    Ended,
 }
 
 /// What there is to do next.
@@ -56,84 +65,121 @@ const READS_A_TURN: usize = 4;
 const SLICES: usize = 32;
 
 impl Connection {
-    /// A connection that has just been handed to its worker.
-    pub(super) fn open(accepted: Accepted, worker: Rc<Worker>) -> io::Result<Connection> {
+    /// A connection that has just been handed to its worker, and registered as `token`.
+    pub(super) fn open(accepted: Accepted, token: Token, worker: &mut Worker) -> io::Result<Connection> {
         let Accepted { stream, peer, listener, slot } = accepted;
-        let (socket, fd) = Socket::new(stream)?;
+        let mut socket = Socket::new(stream);
+        socket.register(worker.registry(), token)?;
         let second = worker.server.clock.now().seconds();
+        let fd = socket.fd();
         let entry = Arc::new(command::Connection::new(fd, peer, listener, worker.index, second));
         worker.server.engine.connections.add(entry.clone());
         let connection =
-            Connection { socket, worker, entry, desk: None, kept: None, next: Next::Read, _slot: slot };
-        connection.tell_watchers("conn_new", None);
-        if connection.is_verbose() {
+            Connection { socket, entry, desk: None, kept: None, next: Next::Read, aside: false, _slot: slot };
+        connection.tell_watchers(worker, "conn_new", None);
+        if worker.is_verbose() {
             log(format_args!("<{fd} new auto-negotiating client connection"));
         }
         Ok(connection)
     }
 
-    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut desk = match self.desk.take() {
-            Some(desk) => desk,
-            None => {
-                ready!(self.socket.poll_readable(cx))?;
-                self.worker.desks.borrow_mut().take(self.kept.take())
-            }
-        };
-        let result = self.serve(&mut desk, cx);
-        match result {
-            Poll::Pending if self.next == Next::Read => self.wait(desk),
-            Poll::Pending => self.desk = Some(desk),
-            Poll::Ready(_) => {
-                if let Some(watcher) = desk.session.watcher() {
-                    self.worker.server.engine.watch.remove(watcher);
-                }
-                self.worker.desks.borrow_mut().give_back(desk);
-            }
-        }
-        result
+    /// Takes note of what the poll told of its socket.
+    pub(super) fn note(&mut self, event: &Event) {
+        self.socket.note(event);
     }
 
-    /// Goes on until there is nothing to do (pending) or the connection is to be closed (ready).
-    fn serve(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Does what can be done without waiting, up to its share.
+    pub(super) fn go_on(&mut self, token: Token, worker: &mut Worker) -> Went {
+        let mut desk = match self.desk.take() {
+            Some(desk) => desk,
+            None if !self.socket.is_readable() => return Went::Waiting,
+            None => worker.desks.take(self.kept.take()),
+        };
+        let went = match self.serve(&mut desk, token, worker) {
+            Ok(went) => went,
+            Err(_) => {
+                self.entry.set_close_reason(CloseReason::Error);
+                Went::Ended
+            }
+        };
+        if went == Went::Waiting && self.next == Next::Read {
+            self.wait(desk, worker);
+        } else {
+            self.desk = Some(desk);
+        }
+        went
+    }
+
+    /// Ends the connection, whatever it is in the middle of.
+    pub(super) fn close(mut self, worker: &mut Worker) {
+        let server = &worker.server;
+        if let Some(desk) = self.desk.take() {
+            if let Some(watcher) = desk.session.watcher() {
+                server.engine.watch.remove(watcher);
+            }
+            worker.desks.give_back(desk);
+        }
+        self.tell_watchers(worker, "conn_close", Some(self.entry.close_reason()));
+        if worker.is_verbose() {
+            log(format_args!("<{} connection closed.", self.entry.fd));
+        }
+        server.engine.connections.remove(self.entry.fd);
+    }
+
+    /// Why it is to be closed, once that is known.
+    pub(super) fn set_close_reason(&self, reason: CloseReason) {
+        self.entry.set_close_reason(reason);
+    }
+
+    fn serve(&mut self, desk: &mut Desk, token: Token, worker: &Worker) -> io::Result<Went> {
         let mut reads = 0;
         loop {
-            if desk.output.is_full() {
-                ready!(self.write(desk, cx))?;
+            if desk.output.is_full() && self.write(desk, worker)?.is_pending() {
+                return Ok(Went::Waiting);
             }
             match self.next {
-                Next::Read if reads == READS_A_TURN => return give_way(cx),
-                Next::Read => match self.read(desk, cx)? {
+                Next::Read if reads == READS_A_TURN => return Ok(Went::Aside),
+                Next::Read => match self.read(desk, worker)? {
                     Poll::Ready(0) => self.next = Next::Close,
                     Poll::Ready(_) => reads += 1,
                     Poll::Pending => {
-                        ready!(self.write(desk, cx))?;
-                        return Poll::Pending;
+                        let _ = self.write(desk, worker)?;
+                        return Ok(Went::Waiting);
                     }
                 },
                 Next::Answer => {
-                    self.next = match self.answer(desk, cx) {
+                    self.next = match self.answer(desk, token, worker) {
                         Step::Read => Next::Read,
-                        Step::Yield => return give_way(cx),
+                        Step::Yield => {
+                            if desk.output.is_full() {
+                                let _ = self.write(desk, worker)?;
+                            }
+                            return Ok(Went::Aside);
+                        }
                         Step::Watch => Next::Watch,
                         Step::Close => Next::Close,
                         Step::Shutdown { graceful } => Next::Shutdown { graceful },
                     };
                 }
-                Next::Watch => return self.watch(desk, cx),
-                Next::Close => return self.write(desk, cx),
+                Next::Watch => return self.watch(desk, worker),
+                Next::Close => {
+                    let written = self.write(desk, worker)?.is_ready();
+                    return Ok(if written { Went::Ended } else { Went::Waiting });
+                }
                 Next::Shutdown { graceful } => {
-                    ready!(self.write(desk, cx))?;
+                    if self.write(desk, worker)?.is_pending() {
+                        return Ok(Went::Waiting);
+                    }
                     self.entry.set_close_reason(CloseReason::Shutdown);
-                    self.worker.server.stop_by_command(graceful);
-                    return Poll::Ready(Ok(()));
+                    worker.server.stop_by_command(graceful);
+                    return Ok(Went::Ended);
                 }
             }
         }
     }
 
     /// Reads once: straight into a value's place if one is being received, otherwise into the input. 0 is the end.
-    fn read(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn read(&mut self, desk: &mut Desk, worker: &Worker) -> io::Result<Poll<usize>> {
         let mut into_value = false;
         let space = match desk.session.space() {
             Some(space) if !space.is_empty() && desk.input.is_empty() => {
@@ -143,33 +189,30 @@ impl Connection {
             _ => desk.input.space(),
         };
         debug_assert!(!space.is_empty(), "a session leaves less than INPUT_LIMIT");
-        let count = ready!(self.socket.poll_read(cx, space))?;
+        let Poll::Ready(count) = self.socket.read(space)? else { return Ok(Poll::Pending) };
         if into_value {
             desk.session.received(count);
-            self.entry.set_last_command(self.worker.server.clock.now().seconds());
+            self.entry.set_last_command(worker.server.clock.now().seconds());
         } else {
             desk.input.filled(count);
             self.next = Next::Answer;
         }
-        self.worker.counts.general.bytes_read.add(count as u64);
-        Poll::Ready(Ok(count))
+        worker.counts.general.bytes_read.add(count as u64);
+        Ok(Poll::Ready(count))
     }
 
     /// Lets the session answer its share of what is there.
-    fn answer(&mut self, desk: &mut Desk, cx: &Context<'_>) -> Step {
-        let server = &self.worker.server;
+    fn answer(&mut self, desk: &mut Desk, token: Token, worker: &Worker) -> Step {
+        let server = &worker.server;
         let now = server.clock.now();
         self.entry.set_state(State::ParseCommand);
         self.entry.set_last_command(now.seconds());
         let context = command::Context {
             engine: &server.engine,
-            counts: &self.worker.counts,
+            counts: &worker.counts,
             connection: &self.entry,
             now,
-            waker: &|| {
-                let waker = cx.waker().clone();
-                Box::new(move || waker.wake_by_ref())
-            },
+            waker: &|| worker.waker(token),
         };
         let progress = desk.session.on_bytes(desk.input.bytes(), &mut desk.output, &context);
         desk.input.consume(progress.consumed);
@@ -178,31 +221,31 @@ impl Connection {
     }
 
     /// Writes all that has been answered.
-    fn write(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn write(&mut self, desk: &mut Desk, worker: &Worker) -> io::Result<Poll<()>> {
         while !desk.output.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = desk.output.slices(&mut slices);
-            let Poll::Ready(count) = self.socket.poll_write(cx, &slices[..filled])? else {
+            let Poll::Ready(count) = self.socket.write(&slices[..filled])? else {
                 self.entry.set_state(State::Write);
-                return Poll::Pending;
+                return Ok(Poll::Pending);
             };
             if count == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                return Err(io::ErrorKind::WriteZero.into());
             }
             desk.output.advance(count);
-            self.worker.counts.general.bytes_written.add(count as u64);
+            worker.counts.general.bytes_written.add(count as u64);
             if self.entry.state() == State::Write {
                 // A client that reads slowly is not idle.
-                self.entry.set_last_command(self.worker.server.clock.now().seconds());
+                self.entry.set_last_command(worker.server.clock.now().seconds());
                 self.entry.set_state(State::Read);
             }
         }
-        Poll::Ready(Ok(()))
+        Ok(Poll::Ready(()))
     }
 
     /// Gives the desk back before waiting for input, if what is on it can be kept elsewhere.
-    fn wait(&mut self, desk: Box<Desk>) {
-        match self.worker.desks.borrow_mut().clear(desk) {
+    fn wait(&mut self, desk: Box<Desk>, worker: &mut Worker) {
+        match worker.desks.clear(desk) {
             Cleared::Needed(desk) => self.desk = Some(desk),
             Cleared::Away(kept) => self.kept = kept,
         }
@@ -212,8 +255,8 @@ impl Connection {
     }
 
     /// Writes log lines as they come, until the client closes. What the client sends meanwhile is dropped.
-    fn watch(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(watcher) = desk.session.watcher().cloned() else { return Poll::Ready(Ok(())) };
+    fn watch(&mut self, desk: &mut Desk, worker: &Worker) -> io::Result<Went> {
+        let Some(watcher) = desk.session.watcher().cloned() else { return Ok(Went::Ended) };
         for _ in 0..READS_A_TURN {
             // Lines stay in the watcher's bounded queue while the client does not read.
             if desk.output.is_empty() {
@@ -221,21 +264,21 @@ impl Connection {
             }
             let nothing_to_write = desk.output.is_empty();
             desk.input.clear();
-            let read = self.socket.poll_read(cx, desk.input.space())?;
-            if read == Poll::Ready(0) {
-                return Poll::Ready(Ok(()));
+            let read = self.socket.read(desk.input.space())?;
+            if let Poll::Ready(0) = read {
+                return Ok(Went::Ended);
             }
-            let written = self.write(desk, cx)?;
+            let written = self.write(desk, worker)?;
             self.entry.set_state(State::Watch);
             if read.is_pending() && (nothing_to_write || written.is_pending()) {
-                return Poll::Pending;
+                return Ok(Went::Waiting);
             }
         }
-        give_way(cx)
+        Ok(Went::Aside)
     }
 
-    fn tell_watchers(&self, event: &str, reason: Option<CloseReason>) {
-        let hub = &self.worker.server.engine.watch;
+    fn tell_watchers(&self, worker: &Worker, event: &str, reason: Option<CloseReason>) {
+        let hub = &worker.server.engine.watch;
         if !hub.wants(Classes::CONNEVENTS) {
             return;
         }
@@ -248,46 +291,4 @@ impl Connection {
         let line = format_args!("type={event} rip={ip} rport={port} transport={transport} {reason}cfd={fd}");
         hub.log(Classes::CONNEVENTS, clock::unix_micros(), line);
     }
-
-    fn is_verbose(&self) -> bool {
-        self.worker.server.engine.verbosity.load(Ordering::Relaxed) > 1
-    }
-}
-
-impl Future for Connection {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let connection = self.get_mut();
-        let ended = ready!(connection.advance(cx));
-        if ended.is_err() {
-            connection.entry.set_close_reason(CloseReason::Error);
-        }
-        Poll::Ready(())
-    }
-}
-
-/// Runs however the connection ends: closed, failed, panicked, or dropped with its worker.
-impl Drop for Connection {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.entry.set_close_reason(CloseReason::Error);
-        }
-        // A desk is still here if the worker ends first.
-        let watcher = self.desk.as_ref().and_then(|desk| desk.session.watcher());
-        if let Some(watcher) = watcher {
-            self.worker.server.engine.watch.remove(watcher);
-        }
-        self.tell_watchers("conn_close", Some(self.entry.close_reason()));
-        if self.is_verbose() {
-            log(format_args!("<{} connection closed.", self.entry.fd));
-        }
-        self.worker.server.engine.connections.remove(self.entry.fd);
-    }
-}
-
-/// Lets others on the worker have their turn, and goes on after them.
-fn give_way<T>(cx: &Context<'_>) -> Poll<T> {
-    cx.waker().wake_by_ref();
-    Poll::Pending
 }

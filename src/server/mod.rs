@@ -38,7 +38,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use worker::Order;
+use worker::{Inbox, Order, Outset};
 
 /// How long connections have, when the server is told to stop, to be sent what they are owed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -121,7 +121,7 @@ pub(crate) struct Server {
     engine: Arc<Engine>,
     clock: Clock,
     limit: Limit,
-    workers: Vec<mpsc::Sender<Order>>,
+    workers: Vec<Inbox>,
     /// The worker that gets the next connection.
     next_worker: AtomicUsize,
     stop: mpsc::Sender<Stop>,
@@ -140,13 +140,19 @@ enum Stop {
 impl Running {
     fn new(config: Config, listeners: Vec<Listener>) -> Result<Running, Error> {
         let threads = config.threads.clamp(1, usize::from(u16::MAX));
-        let (orders, inboxes): (Vec<_>, Vec<_>) = (0..threads).map(|_| mpsc::channel(worker::ORDERS)).unzip();
+        let mut inboxes = Vec::with_capacity(threads);
+        let mut outsets = Vec::with_capacity(threads);
+        for _ in 0..threads {
+            let (inbox, outset) = Inbox::new()?;
+            inboxes.push(inbox);
+            outsets.push(outset);
+        }
         let (stop, stops) = mpsc::channel(4);
         let server = Arc::new(Server {
             clock: Clock::new(),
             limit: Limit::new(config.conn_limit),
             engine: Arc::new(Engine::new(Arc::new(config))),
-            workers: orders,
+            workers: inboxes,
             next_worker: AtomicUsize::new(0),
             stop,
             failure: Mutex::default(),
@@ -165,7 +171,7 @@ impl Running {
             runtime,
             server,
         };
-        running.start_threads(inboxes)?;
+        running.start_threads(outsets)?;
         running.start_accepting(listeners)?;
         Ok(running)
     }
@@ -191,7 +197,7 @@ impl Running {
             }
             stop_accepting.send_replace(true);
             while accepting.join_next().await.is_some() {}
-            server.order_all(|| Order::Drain).await;
+            server.order_all(|| Order::Drain);
             tokio::select! {
                 _ = server.limit.all_free(GRACE) => {}
                 () = stop() => {}
@@ -201,9 +207,9 @@ impl Running {
         failure.map_or(Ok(()), Err)
     }
 
-    fn start_threads(&mut self, inboxes: Vec<mpsc::Receiver<Order>>) -> Result<(), Error> {
-        for (index, orders) in inboxes.into_iter().enumerate() {
-            self.threads.push(worker::start(self.server.clone(), index as u16, orders)?);
+    fn start_threads(&mut self, outsets: Vec<Outset>) -> Result<(), Error> {
+        for (index, outset) in outsets.into_iter().enumerate() {
+            self.threads.push(worker::start(self.server.clone(), index as u16, outset)?);
         }
         self.threads.push(maintenance::start(self.server.clone(), self.end.subscribe())?);
         Ok(())
@@ -226,10 +232,8 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.end.send_replace(true);
         self.accepting.abort_all();
-        self.runtime.block_on(async {
-            while self.accepting.join_next().await.is_some() {}
-            self.server.order_all(|| Order::End).await;
-        });
+        self.runtime.block_on(async { while self.accepting.join_next().await.is_some() {} });
+        self.server.order_all(|| Order::End);
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
@@ -238,14 +242,14 @@ impl Drop for Running {
 
 impl Server {
     /// Gives a connection to the next worker.
-    async fn hand_over(&self, accepted: Accepted) {
+    fn hand_over(&self, accepted: Accepted) {
         let next = self.next_worker.fetch_add(1, Ordering::Relaxed) % self.workers.len();
-        let _ = self.workers[next].send(Order::Serve(accepted)).await;
+        self.workers[next].order(Order::Serve(accepted));
     }
 
-    async fn order_all(&self, order: impl Fn() -> Order) {
+    fn order_all(&self, order: impl Fn() -> Order) {
         for worker in &self.workers {
-            let _ = worker.send(order()).await;
+            worker.order(order());
         }
     }
 

@@ -1,14 +1,27 @@
-//! A client's socket: waiting for it, reading and writing without waiting. Knows no bytes' meaning.
+//! A client's socket: reads and writes without waiting, and remembers what it is ready for. Knows no bytes' meaning.
 
-use std::io::{self, IoSlice};
+use mio::event::Event;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::AsRawFd;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use std::task::Poll;
 
-/// A client's socket, registered with its worker's runtime.
-pub(super) enum Socket {
+/// A client's socket, registered with its worker's poll.
+///
+/// The poll tells only of changes, so what the socket is ready for is remembered here until a call finds that it no
+/// longer is. Pending means: the poll will tell.
+pub(super) struct Socket {
+    stream: Stream,
+    /// There may be something to read.
+    readable: bool,
+    /// The end will be read sooner or later; the poll does not tell of it again.
+    ended: bool,
+    /// Something can be written, for all that is known.
+    writable: bool,
+}
+
+enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -20,48 +33,96 @@ pub(super) enum Accepted {
 }
 
 impl Socket {
-    /// Registers a socket with this thread's runtime; also its descriptor's number.
-    pub(super) fn new(accepted: Accepted) -> io::Result<(Socket, u32)> {
-        Ok(match accepted {
-            Accepted::Tcp(stream) => {
-                let fd = stream.as_raw_fd() as u32;
-                (Socket::Tcp(TcpStream::from_std(stream)?), fd)
-            }
-            Accepted::Unix(stream) => {
-                let fd = stream.as_raw_fd() as u32;
-                (Socket::Unix(UnixStream::from_std(stream)?), fd)
-            }
-        })
-    }
-
-    /// Waits until there is something to read, or the end. Needs no buffer meanwhile.
-    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Socket::Tcp(stream) => stream.poll_read_ready(cx),
-            Socket::Unix(stream) => stream.poll_read_ready(cx),
+    /// The descriptor's number.
+    pub(super) fn fd(&self) -> u32 {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.as_raw_fd() as u32,
+            Stream::Unix(stream) => stream.as_raw_fd() as u32,
         }
     }
 
-    /// Reads what is there; 0 is the end. A read that does not fill `buffer` has emptied the socket, and the
-    /// next one waits without asking the system.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(buffer);
-        ready!(match self {
-            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
-            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
-        })?;
-        Poll::Ready(Ok(buffer.filled().len()))
+    /// A socket that has not been registered yet.
+    pub(super) fn new(accepted: Accepted) -> Socket {
+        let stream = match accepted {
+            Accepted::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)),
+            Accepted::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)),
+        };
+        Socket { stream, readable: false, ended: false, writable: true }
     }
 
-    /// Writes what can be written at once; waits if that is nothing.
-    pub(super) fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self {
-            Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+    /// Has the poll tell of it from now on.
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        match &mut self.stream {
+            Stream::Tcp(stream) => registry.register(stream, token, interest),
+            Stream::Unix(stream) => registry.register(stream, token, interest),
+        }
+    }
+
+    /// Takes note of what the poll told.
+    pub(super) fn note(&mut self, event: &Event) {
+        self.readable |= event.is_readable();
+        self.ended |= event.is_read_closed() || event.is_error();
+        self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+    }
+
+    /// Whether there may be something to read.
+    pub(super) fn is_readable(&self) -> bool {
+        self.readable || self.ended
+    }
+
+    /// Reads what is there; 0 is the end. A read that does not fill `buffer` has emptied the socket, and the next one
+    /// does not ask the system until the poll has told of more.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if !self.is_readable() {
+            return Poll::Pending;
+        }
+        let read = match &mut self.stream {
+            Stream::Tcp(stream) => retry(|| stream.read(buffer)),
+            Stream::Unix(stream) => retry(|| stream.read(buffer)),
+        };
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                self.ended = false;
+                Poll::Pending
+            }
+            Ok(count) => {
+                self.readable = count == buffer.len();
+                Poll::Ready(Ok(count))
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// Writes what can be written at once; pending if that is nothing.
+    pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if !self.writable {
+            return Poll::Pending;
+        }
+        let written = match &mut self.stream {
+            Stream::Tcp(stream) => retry(|| stream.write_vectored(slices)),
+            Stream::Unix(stream) => retry(|| stream.write_vectored(slices)),
+        };
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.writable = false;
+                Poll::Pending
+            }
+            Ok(count) => {
+                self.writable = count == slices.iter().map(|slice| slice.len()).sum();
+                Poll::Ready(Ok(count))
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+}
+
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
         }
     }
 }

@@ -1,97 +1,105 @@
-//! One worker: a thread with its own runtime and its own connections, which never leave it.
+//! One worker: a thread that waits for its own connections, which never leave it, and serves those that are ready.
 
-use super::Server;
 use super::accept::Accepted;
-use super::connection::Connection;
+use super::connection::{Connection, Went};
 use super::desk::Desks;
 use super::error::Error;
-use super::log;
+use super::{Server, log};
 use crate::command::{Address, CloseReason, Counts, State};
+use mio::{Events, Poll, Registry, Token, Waker};
 use nix::sys::socket::{Shutdown, shutdown};
-use std::cell::RefCell;
+use slab::Slab;
+use std::collections::VecDeque;
 use std::io;
-use std::rc::Rc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::mpsc;
 
-/// What a worker's connections share.
+/// What the connections of a worker share.
 pub(super) struct Worker {
     pub(super) server: Arc<Server>,
     pub(super) index: u16,
     pub(super) counts: Arc<Counts>,
-    pub(super) desks: RefCell<Desks>,
+    pub(super) desks: Desks,
+    poll: Poll,
 }
 
 /// What a worker is told to do.
 pub(super) enum Order {
     /// Serve this connection.
     Serve(Accepted),
+    /// Go on with this connection: log lines wait for it.
+    GoOn(Token),
     /// Answer what has been received, then close.
     Drain,
     /// Stop, whatever is open.
     End,
 }
 
-/// Orders that may wait for a worker.
-pub(super) const ORDERS: usize = 256;
+/// Where a worker is told what to do. Its queue is bounded by the limit on connections and by the few watchers.
+#[derive(Clone)]
+pub(super) struct Inbox {
+    orders: Sender<Order>,
+    waker: Arc<Waker>,
+}
 
-/// Tasks a worker runs before it looks for new events: what a connection that gives way lets others wait, at most.
-const TASKS_BETWEEN_EVENTS: u32 = 16;
+/// A worker that has not started: its end of an [`Inbox`].
+pub(super) struct Outset {
+    orders: Receiver<Order>,
+    poll: Poll,
+}
+
+/// Events taken from the system at once.
+const EVENTS: usize = 256;
+
+/// The poll's token for orders; connections have those of their places in the slab.
+const ORDERS: Token = Token(usize::MAX);
+
+impl Inbox {
+    /// The two ends.
+    pub(super) fn new() -> Result<(Inbox, Outset), Error> {
+        let failed = |source| Error::system("wait for sockets", source);
+        let (sender, orders) = channel();
+        let poll = Poll::new().map_err(failed)?;
+        let waker = Arc::new(Waker::new(poll.registry(), ORDERS).map_err(failed)?);
+        Ok((Inbox { orders: sender, waker }, Outset { orders, poll }))
+    }
+
+    /// Gives an order, from any thread. Once the worker has ended nothing happens.
+    pub(super) fn order(&self, order: Order) {
+        let _ = self.orders.send(order);
+        let _ = self.waker.wake();
+    }
+}
 
 /// Starts a worker; it runs until told to end.
-pub(super) fn start(
-    server: Arc<Server>,
-    index: u16,
-    orders: mpsc::Receiver<Order>,
-) -> Result<JoinHandle<()>, Error> {
-    let failed = |source: io::Error| Error::system(format!("start worker {index}"), source);
+pub(super) fn start(server: Arc<Server>, index: u16, outset: Outset) -> Result<JoinHandle<()>, Error> {
     let counts = server.engine.add_worker();
+    let worker = Worker { server, index, counts, desks: Desks::default(), poll: outset.poll };
     std::thread::Builder::new()
         .name(format!("worker {index}"))
-        .spawn(move || {
-            let runtime = Builder::new_current_thread()
-                .enable_all()
-                .event_interval(TASKS_BETWEEN_EVENTS)
-                .build_local(LocalOptions::default());
-            match runtime {
-                Ok(runtime) => {
-                    let worker = Rc::new(Worker { server, index, counts, desks: RefCell::default() });
-                    runtime.block_on(worker.run(orders));
-                }
-                Err(error) => server.fail(Error::system(format!("start worker {index}"), error)),
-            }
-        })
-        .map_err(failed)
+        .spawn(move || Shift { worker, connections: Slab::new(), aside: VecDeque::new() }.run(&outset.orders))
+        .map_err(|source| Error::system(format!("start worker {index}"), source))
 }
 
 impl Worker {
-    async fn run(self: Rc<Worker>, mut orders: mpsc::Receiver<Order>) {
-        let idle_timeout = self.server.engine.config.idle_timeout;
-        loop {
-            tokio::select! {
-                order = orders.recv() => match order {
-                    Some(Order::Serve(accepted)) => self.serve(accepted),
-                    Some(Order::Drain) => self.drain(),
-                    Some(Order::End) | None => break,
-                },
-                () = self.next_second(), if idle_timeout > 0 => self.close_idle(idle_timeout),
-            }
-        }
-        self.server.engine.connections.for_each(|connection| {
-            if connection.worker == self.index {
-                connection.set_close_reason(CloseReason::Shutdown);
-            }
-        });
+    /// Where sockets are registered.
+    pub(super) fn registry(&self) -> &Registry {
+        self.poll.registry()
     }
 
-    fn serve(self: &Rc<Worker>, accepted: Accepted) {
-        match Connection::open(accepted, self.clone()) {
-            Ok(connection) => drop(tokio::task::spawn_local(connection)),
-            Err(error) => log(format_args!("a connection could not be served: {error}")),
-        }
+    /// What makes this worker go on with a connection, from any thread.
+    pub(super) fn waker(&self, token: Token) -> Box<dyn Fn() + Send + Sync> {
+        let inbox = self.server.workers[usize::from(self.index)].clone();
+        Box::new(move || inbox.order(Order::GoOn(token)))
+    }
+
+    /// Whether comings and goings are logged.
+    pub(super) fn is_verbose(&self) -> bool {
+        self.server.engine.verbosity.load(Ordering::Relaxed) > 1
     }
 
     /// Ends the receiving side of each of the worker's connections: what has arrived can still be read and is
@@ -106,8 +114,8 @@ impl Worker {
         });
     }
 
-    /// Ends both sides of TCP connections that have been idle too long; their tasks notice and close.
-    fn close_idle(&self, timeout: u32) {
+    /// Ends both sides of TCP connections that have been idle too long; the poll tells of it and they close.
+    fn end_idle(&self, timeout: u32) {
         let second = self.server.clock.now().seconds();
         self.server.engine.connections.for_each(|connection| {
             let idle = second.saturating_sub(connection.last_command()) > timeout;
@@ -122,10 +130,115 @@ impl Worker {
             }
         });
     }
+}
 
-    /// The start of the clock's next second.
-    async fn next_second(&self) {
-        let millis = self.server.clock.now().millis();
-        tokio::time::sleep(Duration::from_millis(1001 - millis % 1000)).await;
+/// A worker at work.
+struct Shift {
+    worker: Worker,
+    connections: Slab<Connection>,
+    /// Connections that gave way, to be gone on with after the others: each one that says so, once.
+    aside: VecDeque<Token>,
+}
+
+impl Shift {
+    fn run(mut self, orders: &Receiver<Order>) {
+        let idle_timeout = self.worker.server.engine.config.idle_timeout;
+        let mut events = Events::with_capacity(EVENTS);
+        let mut swept = self.worker.server.clock.now().seconds();
+        loop {
+            let wait = self.wait(idle_timeout);
+            match self.worker.poll.poll(&mut events, wait) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    let failure = Error::system("wait for sockets", error);
+                    self.worker.server.fail(failure);
+                    break;
+                }
+                _ => {}
+            }
+            // Those who gave way come after those who are ready now, and once.
+            let aside = self.aside.len();
+            let mut ordered = false;
+            for event in &events {
+                match event.token() {
+                    ORDERS => ordered = true,
+                    token => {
+                        if let Some(connection) = self.connections.get_mut(token.0) {
+                            connection.note(event);
+                        }
+                        self.go_on(token);
+                    }
+                }
+            }
+            for _ in 0..aside {
+                if let Some(token) = self.aside.pop_front()
+                    && let Some(connection) = self.connections.get_mut(token.0)
+                {
+                    connection.aside = false;
+                    self.go_on(token);
+                }
+            }
+            if ordered && !orders.try_iter().all(|order| self.obey(order)) {
+                break;
+            }
+            if idle_timeout > 0 {
+                let second = self.worker.server.clock.now().seconds();
+                if second != swept {
+                    swept = second;
+                    self.worker.end_idle(idle_timeout);
+                }
+            }
+        }
+        for connection in self.connections.drain() {
+            connection.set_close_reason(CloseReason::Shutdown);
+            connection.close(&mut self.worker);
+        }
+    }
+
+    /// How long to wait for events: not at all while somebody is aside, to the clock's next second if connections are
+    /// to be looked through then.
+    fn wait(&self, idle_timeout: u32) -> Option<Duration> {
+        if !self.aside.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        (idle_timeout > 0)
+            .then(|| Duration::from_millis(1001 - self.worker.server.clock.now().millis() % 1000))
+    }
+
+    /// False if the worker is to end.
+    fn obey(&mut self, order: Order) -> bool {
+        match order {
+            Order::Serve(accepted) => self.serve(accepted),
+            Order::GoOn(token) => self.go_on(token),
+            Order::Drain => self.worker.drain(),
+            Order::End => return false,
+        }
+        true
+    }
+
+    fn serve(&mut self, accepted: Accepted) {
+        let place = self.connections.vacant_entry();
+        match Connection::open(accepted, Token(place.key()), &mut self.worker) {
+            Ok(connection) => drop(place.insert(connection)),
+            Err(error) => log(format_args!("a connection could not be served: {error}")),
+        }
+    }
+
+    /// Lets a connection do its share, unless it has to wait for its turn. A panic meanwhile ends that connection.
+    fn go_on(&mut self, token: Token) {
+        let Some(connection) = self.connections.get_mut(token.0) else { return };
+        if connection.aside {
+            return;
+        }
+        let worker = &mut self.worker;
+        match catch_unwind(AssertUnwindSafe(|| connection.go_on(token, worker))) {
+            Ok(Went::Waiting) => return,
+            Ok(Went::Aside) => {
+                connection.aside = true;
+                return self.aside.push_back(token);
+            }
+            Ok(Went::Ended) => {}
+            Err(_) => connection.set_close_reason(CloseReason::Error),
+        }
+        self.connections.remove(token.0).close(&mut self.worker);
     }
 }
