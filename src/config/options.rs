@@ -115,7 +115,7 @@ pub const OPTIONS: &[Opt] = &[
         Needs("FILE", |d, v| set(&mut d.config.pidfile, v.path().map(Some)))),
     opt('r', "enable-coredumps", Process, "allow core dumps of any size",
         Flag(|d| d.config.coredumps = true)),
-    opt('v', "verbose", Process, "-v: errors, -vv: also commands and replies, -vvv: also states",
+    opt('v', "verbose", Process, "say more on standard error: -vv shows connections and commands",
         Maybe("LEVEL", Draft::verbose)),
     opt('o', "extended", Process, "further options, listed below",
         Needs("NAME[=VALUE],...", suboptions::read)),
