@@ -7,7 +7,7 @@ use super::detail::Detail;
 use super::log;
 use super::tuning::Tuning;
 use super::watch::{Classes, WatchHub, Watcher};
-use crate::config::Config;
+use crate::config::{Config, Rules};
 use crate::store::{Now, Options, Stats, Store};
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -39,6 +39,9 @@ pub struct Engine {
     /// Reads the certificates anew; set by whoever serves TLS.
     refresh_certificates: OnceLock<RefreshHook>,
     workers: Mutex<Workers>,
+    /// Whether there are rules: `rules` is not empty.
+    has_rules: AtomicBool,
+    rules: RwLock<Arc<Rules>>,
     /// Whether clients have to say who they are: `users` is not `None`.
     requires_users: AtomicBool,
     users: RwLock<Option<Arc<Users>>>,
@@ -89,10 +92,24 @@ impl Engine {
             tls: TlsCounts::default(),
             refresh_certificates: OnceLock::new(),
             workers: Mutex::default(),
+            has_rules: AtomicBool::new(false),
+            rules: RwLock::default(),
             requires_users: AtomicBool::new(false),
             users: RwLock::default(),
             config,
         }
+    }
+
+    /// The rules that say what items are derived from; `None` if there are none, for one relaxed load.
+    pub fn rules(&self) -> Option<Arc<Rules>> {
+        self.has_rules.load(Ordering::Relaxed).then(|| self.rules.read().clone())
+    }
+
+    /// Changes the rules, for items stored from then on.
+    pub fn set_rules(&self, rules: Rules) {
+        let mut current = self.rules.write();
+        self.has_rules.store(!rules.is_empty(), Ordering::Relaxed);
+        *current = Arc::new(rules);
     }
 
     /// Whether clients have to say who they are. One relaxed load.

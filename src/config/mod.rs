@@ -12,6 +12,7 @@ mod help;
 mod listen;
 mod memcached_conf;
 mod options;
+mod rules;
 mod suboptions;
 mod value;
 
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 
 pub use command_line::{Invocation, read};
 pub use error::Error;
+pub use rules::{Rule, RuleError, Rules};
 
 /// The version of memcached whose behaviour is copied, which clients and scripts are told.
 pub const MEMCACHED_VERSION: &str = "1.6.45";
