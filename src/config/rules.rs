@@ -114,7 +114,7 @@ impl Template {
                 if rest[..end].contains('}') {
                     return Err(template.error("a } without {; placeholders are written {name}"));
                 }
-                template.parts.push(Part::Literal(rest[..end].as_bytes().to_vec()));
+                template.parts.push(Part::Literal(rest.as_bytes()[..end].to_vec()));
                 rest = &rest[end..];
                 continue;
             };
