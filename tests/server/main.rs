@@ -1,0 +1,9 @@
+//! The server process over real sockets: limits, fairness, backpressure, files, signals, memory of idle connections.
+
+mod client;
+mod connections;
+mod limit;
+mod process;
+mod started;
+mod stopping;
+mod watching;
