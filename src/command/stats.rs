@@ -225,7 +225,7 @@ fn general(mut lines: Lines<'_>, context: &Context<'_>) {
     lines.add("round_robin_fallback", 0);
     lines.add("bytes", store.sum(|class| class.bytes));
     lines.add("curr_items", store.sum(|class| class.items));
-    lines.add("total_items", store.total_items);
+    lines.add("total_items", counts.total_items);
     lines.add("slab_global_page_pool", 0);
     lines.add("expired_unfetched", store.sum(|class| class.expired_unfetched));
     lines.add("evicted_unfetched", store.sum(|class| class.evicted_unfetched));
