@@ -6,8 +6,8 @@ use super::limit::Slot;
 use super::socket::Socket;
 use super::worker::Worker;
 use super::{clock, log};
-use crate::command::watch::Classes;
-use crate::command::{self, Address, CloseReason, State, Step};
+use crate::command::log as tell;
+use crate::command::{self, CloseReason, State, Step};
 use mio::Token;
 use mio::event::Event;
 use std::io::{self, IoSlice};
@@ -76,7 +76,7 @@ impl Connection {
         worker.server.engine.connections.add(entry.clone());
         let connection =
             Connection { socket, entry, desk: None, kept: None, next: Next::Read, aside: false, _slot: slot };
-        connection.tell_watchers(worker, "conn_new", None);
+        tell::conn_new(&worker.server.engine.watch, &connection.entry, clock::unix_micros());
         if worker.is_verbose() {
             log(format_args!("<{fd} new auto-negotiating client connection"));
         }
@@ -115,11 +115,11 @@ impl Connection {
         let server = &worker.server;
         if let Some(desk) = self.desk.take() {
             if let Some(watcher) = desk.session.watcher() {
-                server.engine.watch.remove(watcher);
+                server.engine.unwatch(watcher);
             }
             worker.desks.give_back(desk);
         }
-        self.tell_watchers(worker, "conn_close", Some(self.entry.close_reason()));
+        tell::conn_close(&server.engine.watch, &self.entry, clock::unix_micros());
         if worker.is_verbose() {
             log(format_args!("<{} connection closed.", self.entry.fd));
         }
@@ -275,20 +275,5 @@ impl Connection {
             }
         }
         Ok(Went::Aside)
-    }
-
-    fn tell_watchers(&self, worker: &Worker, event: &str, reason: Option<CloseReason>) {
-        let hub = &worker.server.engine.watch;
-        if !hub.wants(Classes::CONNEVENTS) {
-            return;
-        }
-        let (ip, port, transport) = match &self.entry.peer {
-            Address::Tcp(peer) => (peer.ip().to_string(), peer.port(), "tcp"),
-            Address::Unix(_) => ("unix".to_owned(), 0, "local"),
-        };
-        let reason = reason.map_or(String::new(), |reason| format!("reason={} ", reason.name()));
-        let fd = self.entry.fd;
-        let line = format_args!("type={event} rip={ip} rport={port} transport={transport} {reason}cfd={fd}");
-        hub.log(Classes::CONNEVENTS, clock::unix_micros(), line);
     }
 }
