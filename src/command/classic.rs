@@ -1,5 +1,7 @@
 //! What the classic commands mean: get, set and their relatives.
 
+use super::log::StoreStatus;
+use super::note;
 use super::output::Output;
 use super::reply::{expiry, note_absent, put_error, shown_cas};
 use super::session::Context;
@@ -20,7 +22,7 @@ pub(super) struct Getting {
 /// Answers one key of a get: the item, or nothing.
 pub(super) fn get(key: Key<'_>, get: Getting, output: &mut Output, context: &Context<'_>) {
     let counts = &context.counts.general;
-    let answer = |lookup: Lookup<'_, '_>, output: &mut Output| match lookup {
+    let answer = |lookup: Lookup<'_, '_>, output: &mut Output| match note::lookup(key, lookup, context) {
         Ok(item) => {
             let class = &context.counts.classes[class_of(item.size())];
             if get.touch.is_some() {
@@ -28,6 +30,7 @@ pub(super) fn get(key: Key<'_>, get: Getting, output: &mut Output, context: &Con
             } else {
                 class.get_hits.increment()
             }
+            note::asked(key, true, context);
             put_item(key, item, get.cas, output, context);
             item.mark_used(context.now);
             true
@@ -38,6 +41,7 @@ pub(super) fn get(key: Key<'_>, get: Getting, output: &mut Output, context: &Con
             } else {
                 counts.get_misses.increment()
             }
+            note::asked(key, false, context);
             note_absent(absent, context);
             false
         }
@@ -89,7 +93,7 @@ pub(super) fn store(request: &Store<'_>, value: NewValue<'_>, output: &mut Outpu
     let len = value.len();
     let item_limit = context.engine.store.item_limit();
     let updated = context.engine.store.update(key, context.now, |lookup| {
-        let outcome = decide(request, lookup, len, item_limit, context);
+        let outcome = decide(request, note::lookup(key, lookup, context), len, item_limit, context);
         let change = match (&outcome, request.verb) {
             (Outcome::Stored, StoreVerb::Append) => Change::Append(value, CasChange::Next),
             (Outcome::Stored, StoreVerb::Prepend) => Change::Prepend(value, CasChange::Next),
@@ -101,6 +105,14 @@ pub(super) fn store(request: &Store<'_>, value: NewValue<'_>, output: &mut Outpu
         };
         (change, outcome)
     });
+    let status = match updated.answer {
+        _ if updated.refused => StoreStatus::NoMemory,
+        Outcome::Stored => StoreStatus::Stored,
+        Outcome::NotStored => StoreStatus::NotStored,
+        Outcome::Exists => StoreStatus::Exists,
+        Outcome::NotFound => StoreStatus::NotFound,
+    };
+    note_stored(request, status, context);
     let general = &context.counts.general;
     if updated.refused {
         general.store_no_memory.increment();
@@ -159,6 +171,17 @@ fn decide(
     }
 }
 
+/// Tells what came of a store.
+pub(super) fn note_stored(request: &Store<'_>, status: StoreStatus, context: &Context<'_>) {
+    let Some(key) = Key::new(request.key) else { return };
+    note::stored(key, status, context, || note::Storing {
+        command: request.verb.name(),
+        expiry: expiry(request.exptime, context.now),
+        size: memcached_size(request.key.len(), request.len, request.client_flags != 0),
+        len: request.len,
+    });
+}
+
 /// Counts and carries out what a store means whose data block did not end as it should.
 pub(super) fn note_bad_chunk(request: &Store<'_>, context: &Context<'_>) {
     store_class(request, context).cmd_set.increment();
@@ -172,17 +195,20 @@ fn store_class<'c>(request: &Store<'_>, context: &'c Context<'_>) -> &'c super::
 /// delete.
 pub(super) fn delete(request: &Delete<'_>, output: &mut Output, context: &Context<'_>) {
     let Some(key) = Key::new(request.key) else { return };
-    let deleted = context.engine.store.update(key, context.now, |lookup| match lookup {
-        Ok(item) => {
-            context.counts.classes[class_of(item.size())].delete_hits.increment();
-            (Change::Delete, true)
-        }
-        Err(absent) => {
-            note_absent(absent, context);
-            context.counts.general.delete_misses.increment();
-            (Change::Keep, false)
-        }
-    });
+    let deleted =
+        context.engine.store.update(key, context.now, |lookup| match note::lookup(key, lookup, context) {
+            Ok(item) => {
+                context.counts.classes[class_of(item.size())].delete_hits.increment();
+                note::deleted(key, "delete", Some((item.size(), item.value().len())), context);
+                (Change::Delete, true)
+            }
+            Err(absent) => {
+                note::deleted(key, "delete", None, context);
+                note_absent(absent, context);
+                context.counts.general.delete_misses.increment();
+                (Change::Keep, false)
+            }
+        });
     output.put(if deleted.answer { b"DELETED\r\n" } else { b"NOT_FOUND\r\n" });
 }
 
@@ -190,48 +216,50 @@ pub(super) fn delete(request: &Delete<'_>, output: &mut Output, context: &Contex
 pub(super) fn touch(request: &Touch<'_>, output: &mut Output, context: &Context<'_>) {
     let Some(key) = Key::new(request.key) else { return };
     context.counts.general.cmd_touch.increment();
-    let touched = context.engine.store.update(key, context.now, |lookup| match lookup {
-        Ok(item) => {
-            context.counts.classes[class_of(item.size())].touch_hits.increment();
-            item.mark_used(context.now);
-            (Change::Amend(Amend::expiry(expiry(request.exptime.into(), context.now))), true)
-        }
-        Err(absent) => {
-            note_absent(absent, context);
-            context.counts.general.touch_misses.increment();
-            (Change::Keep, false)
-        }
-    });
+    let touched =
+        context.engine.store.update(key, context.now, |lookup| match note::lookup(key, lookup, context) {
+            Ok(item) => {
+                context.counts.classes[class_of(item.size())].touch_hits.increment();
+                item.mark_used(context.now);
+                (Change::Amend(Amend::expiry(expiry(request.exptime.into(), context.now))), true)
+            }
+            Err(absent) => {
+                note_absent(absent, context);
+                context.counts.general.touch_misses.increment();
+                (Change::Keep, false)
+            }
+        });
     output.put(if touched.answer { b"TOUCHED\r\n" } else { b"NOT_FOUND\r\n" });
 }
 
 /// incr, decr.
 pub(super) fn arithmetic(request: &Arithmetic<'_>, output: &mut Output, context: &Context<'_>) {
     let Some(key) = Key::new(request.key) else { return };
-    let updated = context.engine.store.update(key, context.now, |lookup| match lookup {
-        Ok(item) => match count(item, request.delta, request.increment) {
-            Some(counted) => {
-                let class = &context.counts.classes[class_of(item.size())];
-                if request.increment {
-                    class.incr_hits.increment()
-                } else {
-                    class.decr_hits.increment()
+    let updated =
+        context.engine.store.update(key, context.now, |lookup| match note::lookup(key, lookup, context) {
+            Ok(item) => match count(item, request.delta, request.increment) {
+                Some(counted) => {
+                    let class = &context.counts.classes[class_of(item.size())];
+                    if request.increment {
+                        class.incr_hits.increment()
+                    } else {
+                        class.decr_hits.increment()
+                    }
+                    (Change::Put(counted.item), Ok(Some(counted.number)))
                 }
-                (Change::Put(counted.item), Ok(Some(counted.number)))
+                None => (Change::Keep, Err(Error::NotANumber)),
+            },
+            Err(absent) => {
+                note_absent(absent, context);
+                let general = &context.counts.general;
+                if request.increment {
+                    general.incr_misses.increment()
+                } else {
+                    general.decr_misses.increment()
+                }
+                (Change::Keep, Ok(None))
             }
-            None => (Change::Keep, Err(Error::NotANumber)),
-        },
-        Err(absent) => {
-            note_absent(absent, context);
-            let general = &context.counts.general;
-            if request.increment {
-                general.incr_misses.increment()
-            } else {
-                general.decr_misses.increment()
-            }
-            (Change::Keep, Ok(None))
-        }
-    });
+        });
     match updated.answer {
         _ if updated.refused => put_error(Error::NoMemoryArithmetic, output),
         Err(error) => put_error(error, output),

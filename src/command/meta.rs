@@ -1,6 +1,8 @@
 //! What the meta commands mean: mg, md, ma, me; ms is in `meta_store`.
 
 use super::classic::count;
+use super::log::StoreStatus;
+use super::note;
 use super::output::Output;
 use super::reply::{expiry, note_absent, put_error, shown_cas};
 use super::session::Context;
@@ -18,32 +20,33 @@ pub(super) fn get(request: &Meta<'_>, output: &mut Output, context: &Context<'_>
     let Some(key) = Key::new(request.key.bytes(&mut scratch)) else { return };
     let (flags, store, now) = (&request.flags, &context.engine.store, context.now);
     if flags.ttl().is_none() && flags.vivify().is_none() {
-        return store.read(key, now, |lookup| match lookup {
-            Ok(item) => put_hit(request, item, output, context),
-            Err(absent) => put_miss(request, absent, output, context),
+        return store.read(key, now, |lookup| match note::lookup(key, lookup, context) {
+            Ok(item) => put_hit(request, key, item, output, context),
+            Err(absent) => put_miss(request, key, absent, output, context),
         });
     }
-    let updated = store.update(key, now, |lookup| match (lookup, flags.vivify()) {
-        (Ok(item), _) => {
-            put_hit(request, item, output, context);
-            let touch = flags.ttl().map(|ttl| Change::Amend(Amend::expiry(expiry(ttl.into(), now))));
-            (touch.unwrap_or(Change::Keep), false)
-        }
-        (Err(absent), None) => {
-            put_miss(request, absent, output, context);
-            (Change::Keep, false)
-        }
-        (Err(absent), Some(ttl)) => {
-            note_absent(absent, context);
-            let item = NewItem {
-                cas: new_cas(request),
-                binary_key: request.key.base64,
-                lease_granted: true,
-                ..NewItem::plain(NewValue::Bytes(b""), 0, expiry(flags.ttl().unwrap_or(ttl).into(), now))
-            };
-            (Change::Put(item), true)
-        }
-    });
+    let updated =
+        store.update(key, now, |lookup| match (note::lookup(key, lookup, context), flags.vivify()) {
+            (Ok(item), _) => {
+                put_hit(request, key, item, output, context);
+                let touch = flags.ttl().map(|ttl| Change::Amend(Amend::expiry(expiry(ttl.into(), now))));
+                (touch.unwrap_or(Change::Keep), false)
+            }
+            (Err(absent), None) => {
+                put_miss(request, key, absent, output, context);
+                (Change::Keep, false)
+            }
+            (Err(absent), Some(ttl)) => {
+                note_absent(absent, context);
+                let item = NewItem {
+                    cas: new_cas(request),
+                    binary_key: request.key.base64,
+                    lease_granted: true,
+                    ..NewItem::plain(NewValue::Bytes(b""), 0, expiry(flags.ttl().unwrap_or(ttl).into(), now))
+                };
+                (Change::Put(item), true)
+            }
+        });
     if updated.refused {
         put_error(Error::NoMemory, output);
     } else if updated.answer {
@@ -51,8 +54,15 @@ pub(super) fn get(request: &Meta<'_>, output: &mut Output, context: &Context<'_>
     }
 }
 
-fn put_hit(request: &Meta<'_>, item: &mut Item<'_>, output: &mut Output, context: &Context<'_>) {
+fn put_hit(
+    request: &Meta<'_>,
+    key: Key<'_>,
+    item: &mut Item<'_>,
+    output: &mut Output,
+    context: &Context<'_>,
+) {
     let (flags, now) = (&request.flags, context.now);
+    note::asked(key, true, context);
     let class = &context.counts.classes[class_of(item.size())];
     if flags.ttl().is_some() {
         context.counts.general.cmd_touch.increment();
@@ -110,7 +120,8 @@ fn put_hit(request: &Meta<'_>, item: &mut Item<'_>, output: &mut Output, context
     }
 }
 
-fn put_miss(request: &Meta<'_>, absent: Absent, output: &mut Output, context: &Context<'_>) {
+fn put_miss(request: &Meta<'_>, key: Key<'_>, absent: Absent, output: &mut Output, context: &Context<'_>) {
+    note::asked(key, false, context);
     note_absent(absent, context);
     context.counts.general.cmd_get.increment();
     context.counts.general.get_misses.increment();
@@ -122,6 +133,7 @@ fn put_miss(request: &Meta<'_>, absent: Absent, output: &mut Output, context: &C
 /// The empty item that was just made for a client that is to fill it.
 fn put_vivified(request: &Meta<'_>, key: Key<'_>, cas: u64, output: &mut Output, context: &Context<'_>) {
     let flags = &request.flags;
+    note::asked(key, true, context);
     context.counts.general.cmd_get.increment();
     context.counts.general.total_items.increment();
     let class = class_of(memcached_size(key.as_bytes().len(), 0, false));
@@ -149,18 +161,21 @@ pub(super) fn delete(request: &Meta<'_>, output: &mut Output, context: &Context<
     let Some(key) = Key::new(request.key.bytes(&mut scratch)) else { return };
     let (flags, general) = (&request.flags, &context.counts.general);
     let updated = context.engine.store.update(key, context.now, |lookup| {
-        let item = match lookup {
+        let item = match note::lookup(key, lookup, context) {
             Ok(item) => item,
             Err(absent) => {
+                note::deleted(key, "md", None, context);
                 note_absent(absent, context);
                 general.delete_misses.increment();
                 return (Change::Keep, b"NF");
             }
         };
         if flags.compare().is_some_and(|cas| cas != shown_cas(item, context)) {
+            note::deleted(key, "md", None, context);
             general.delete_misses.increment();
             return (Change::Keep, b"EX");
         }
+        note::deleted(key, "md", Some((item.size(), item.value().len())), context);
         (delete_change(request, item, context), b"HD")
     });
     if updated.refused {
@@ -203,7 +218,7 @@ pub(super) fn arithmetic(request: &MetaArithmetic<'_>, output: &mut Output, cont
     let mut scratch: Scratch = [0; MetaKey::MAX_DECODED];
     let Some(key) = Key::new(request.meta.key.bytes(&mut scratch)) else { return };
     let (meta, flags, now) = (&request.meta, &request.meta.flags, context.now);
-    let updated = context.engine.store.update(key, now, |lookup| match lookup {
+    let updated = context.engine.store.update(key, now, |lookup| match note::lookup(key, lookup, context) {
         Ok(item) => count_item(request, item, context),
         Err(absent) => {
             note_absent(absent, context);
@@ -236,6 +251,15 @@ pub(super) fn arithmetic(request: &MetaArithmetic<'_>, output: &mut Output, cont
         }
         Counting::Created { number, expiry } => {
             general.total_items.increment();
+            note::stored(key, StoreStatus::Stored, context, || {
+                let len = itoa::Buffer::new().format(number).len();
+                note::Storing {
+                    command: "add",
+                    expiry,
+                    size: memcached_size(key.as_bytes().len(), len, false),
+                    len,
+                }
+            });
             put_number(meta, number, expiry, updated.cas, output, context);
         }
         Counting::Counted { number, expiry } => {
@@ -312,7 +336,7 @@ pub(super) fn debug(request: &Meta<'_>, output: &mut Output, context: &Context<'
     context.counts.general.cmd_meta.increment();
     let mut scratch: Scratch = [0; MetaKey::MAX_DECODED];
     let Some(key) = Key::new(request.key.bytes(&mut scratch)) else { return };
-    context.engine.store.read(key, context.now, |lookup| match lookup {
+    context.engine.store.read(key, context.now, |lookup| match note::lookup(key, lookup, context) {
         Ok(item) => {
             output.put(b"ME ");
             put_key(item.key(), item.binary_key(), output);

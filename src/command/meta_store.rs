@@ -1,6 +1,8 @@
 //! What ms means: every way to store, with CAS values of the client's choice and stale items.
 
+use super::log::StoreStatus;
 use super::meta::{Scratch, new_cas, put_field, put_opaque, put_request_key};
+use super::note;
 use super::output::Output;
 use super::reply::{expiry, note_absent, put_error, shown_cas};
 use super::session::Context;
@@ -29,9 +31,18 @@ pub(super) fn store(
     let len = value.len();
     let compares = compares(request);
     let updated = context.engine.store.update(key, context.now, |lookup| {
-        let (change, outcome, final_len) = decide(request, lookup, value, context);
+        let (change, outcome, final_len) =
+            decide(request, note::lookup(key, lookup, context), value, context);
         (change, (outcome, final_len))
     });
+    let status = match updated.answer.0 {
+        _ if updated.refused => StoreStatus::NoMemory,
+        Outcome::Stored => StoreStatus::Stored,
+        Outcome::NotStored => StoreStatus::NotStored,
+        Outcome::Exists => StoreStatus::Exists,
+        Outcome::NotFound => StoreStatus::NotFound,
+    };
+    note_stored(request, status, context);
     let general = &context.counts.general;
     if updated.refused {
         general.store_no_memory.increment();
@@ -71,6 +82,25 @@ pub(super) fn store(
         }
     }
     output.put(b"\r\n");
+}
+
+/// Tells what came of a store.
+pub(super) fn note_stored(request: &MetaStore<'_>, status: StoreStatus, context: &Context<'_>) {
+    let mut scratch: Scratch = [0; MetaKey::MAX_DECODED];
+    let Some(key) = Key::new(request.meta.key.bytes(&mut scratch)) else { return };
+    let flags = &request.meta.flags;
+    note::stored(key, status, context, || note::Storing {
+        command: match request.mode {
+            Mode::Set => "set",
+            Mode::Add => "add",
+            Mode::Append => "append",
+            Mode::Prepend => "prepend",
+            Mode::Replace => "replace",
+        },
+        expiry: expiry(flags.ttl().unwrap_or(0).into(), context.now),
+        size: memcached_size(key.as_bytes().len(), request.len, flags.client_flags() != 0),
+        len: request.len,
+    });
 }
 
 /// Whether this is a compare-and-swap: a set or replace with `C`.

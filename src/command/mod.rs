@@ -11,6 +11,7 @@ pub mod engine;
 pub mod log;
 mod meta;
 mod meta_store;
+mod note;
 pub mod output;
 mod reply;
 pub mod session;

@@ -1,5 +1,6 @@
 //! A store whose data block is on its way: what both dialects do with it.
 
+use super::log::StoreStatus;
 use super::output::Output;
 use super::reply::put_error;
 use super::session::Context;
@@ -45,6 +46,7 @@ impl<'b> Storing<'b> {
     /// Answers a store that is too large. What a set or ms meant to replace goes: its writer holds it for outdated.
     pub fn refuse_too_large(&self, output: &mut Output, context: &Context<'_>) {
         context.counts.general.store_too_large.increment();
+        self.note(StoreStatus::TooLarge, context);
         self.refuse(Error::TooLarge, output);
         self.drop_old(context);
     }
@@ -52,6 +54,7 @@ impl<'b> Storing<'b> {
     /// Answers a store whose value could not be received for want of memory.
     pub fn refuse_no_memory(&self, output: &mut Output, context: &Context<'_>) {
         context.counts.general.store_no_memory.increment();
+        self.note(StoreStatus::NoMemory, context);
         self.refuse(Error::NoMemory, output);
         self.drop_old(context);
     }
@@ -76,6 +79,13 @@ impl<'b> Storing<'b> {
                 }
             }
             Storing::Meta(store) => meta_store::store(store, value, output, context),
+        }
+    }
+
+    fn note(&self, status: StoreStatus, context: &Context<'_>) {
+        match self {
+            Storing::Classic(store) => classic::note_stored(store, status, context),
+            Storing::Meta(store) => meta_store::note_stored(store, status, context),
         }
     }
 
