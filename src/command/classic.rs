@@ -89,7 +89,6 @@ enum Outcome {
 pub(super) fn store(request: &Store<'_>, value: NewValue<'_>, output: &mut Output, context: &Context<'_>) {
     let Some(key) = Key::new(request.key) else { return };
     let class = store_class(request, context);
-    class.cmd_set.increment();
     let len = value.len();
     let item_limit = context.engine.store.item_limit();
     let updated = context.engine.store.update(key, context.now, |lookup| {
@@ -118,6 +117,7 @@ pub(super) fn store(request: &Store<'_>, value: NewValue<'_>, output: &mut Outpu
         general.store_no_memory.increment();
         return put_error(Error::NoMemory, output);
     }
+    class.cmd_set.increment();
     match (updated.answer, request.verb) {
         (Outcome::Stored, verb) => {
             general.total_items.increment();

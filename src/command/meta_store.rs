@@ -27,7 +27,6 @@ pub(super) fn store(
     let mut scratch: Scratch = [0; MetaKey::MAX_DECODED];
     let Some(key) = Key::new(request.meta.key.bytes(&mut scratch)) else { return };
     let class = store_class(request, key, context);
-    class.cmd_set.increment();
     let len = value.len();
     let compares = compares(request);
     let updated = context.engine.store.update(key, context.now, |lookup| {
@@ -48,6 +47,7 @@ pub(super) fn store(
         general.store_no_memory.increment();
         return put_error(Error::NoMemory, output);
     }
+    class.cmd_set.increment();
     let (outcome, final_len) = updated.answer;
     match outcome {
         Outcome::Stored => {
