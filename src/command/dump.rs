@@ -296,5 +296,13 @@ mod tests {
         client.say("set b 0 0 4\r\n1234");
         client.say("set c 0 0 5\r\n12345");
         assert_eq!(client.say("stats sizes"), "STAT 64 2|STAT 96 1|END|");
+        for number in 0..10_000 {
+            client.say(&format!("set {number} 0 0 1 noreply\r\n1"));
+        }
+        client.with_context(|context, _| {
+            let mut output = Output::default();
+            let last = Dump::sizes().advance(&mut output, context);
+            assert!(!last && output.is_empty(), "others have a turn before all is counted");
+        });
     }
 }

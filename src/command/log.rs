@@ -201,6 +201,9 @@ mod tests {
             conn_new(&context.engine.watch, context.connection, 1_500_000);
             context.connection.set_close_reason(CloseReason::IdleTimeout);
             conn_close(&context.engine.watch, context.connection, 1_500_001);
+            let socket = Arc::new(Address::Unix("/s".into()));
+            let local = Connection::new(31, Address::Unix("".into()), socket, 0, 10);
+            conn_new(&context.engine.watch, &local, 1_500_002);
         });
         let second = START + 3;
         assert_eq!(
@@ -211,7 +214,8 @@ mod tests {
                  ts={second}.000000 gid=3 type=item_store key=a status=not_stored cmd=add ttl=60 clsid=1 cfd=30 size=5\n\
                  ts={second}.000000 gid=4 type=deleted key=a cmd=md clsid=1 size=5\n\
                  ts=1.500000 gid=5 type=conn_new rip=1.2.3.4 rport=5678 transport=tcp cfd=30\n\
-                 ts=1.500001 gid=6 type=conn_close rip=1.2.3.4 rport=5678 transport=tcp reason=idle_timeout cfd=30\n"
+                 ts=1.500001 gid=6 type=conn_close rip=1.2.3.4 rport=5678 transport=tcp reason=idle_timeout cfd=30\n\
+                 ts=1.500002 gid=7 type=conn_new rip=unix rport=0 transport=local cfd=31\n"
             )
         );
     }

@@ -354,6 +354,12 @@ mod tests {
     }
 
     #[test]
+    fn processor_time_has_six_decimals() {
+        assert_eq!(Seconds(Some(TimeVal::new(3, 42))).to_string(), "3.000042");
+        assert_eq!(Seconds(None).to_string(), "0.000000");
+    }
+
+    #[test]
     fn sub_commands_are_known_by_their_whole_name() {
         let mut client = Client::new(Config::default());
         for unknown in ["se", "r", "noreply", "sizes_enable", "foo", "itemss"] {
