@@ -8,8 +8,29 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use common::memory::Memory;
 use common::script::{Dialect, More, Script, Target};
+use memcarp::config::Config;
+
 use common::{Connection, Server};
+
+#[test]
+fn memcarp_answers_as_written_in_memory() {
+    play_all(|script| !script.wire, |_| Box::new(InMemory::new(usize::MAX)));
+}
+
+#[test]
+fn memcarp_answers_as_written_a_byte_at_a_time() {
+    play_all(|script| !script.wire && !script.whole, |_| Box::new(InMemory::new(1)));
+}
+
+/// Pieces that end anywhere: within line ends, within data blocks, within names.
+#[test]
+fn memcarp_answers_as_written_in_pieces() {
+    for piece in [2, 3, 5, 7, 11, 64, 1000] {
+        play_all(|script| !script.wire && !script.whole, |_| Box::new(InMemory::new(piece)));
+    }
+}
 
 #[test]
 fn memcarp_answers_as_written() {
@@ -63,6 +84,52 @@ fn scripts() -> Vec<Script> {
         Script::parse(&name, &fs::read_to_string(path).expect("a readable transcript in UTF-8"))
     };
     paths.iter().map(|path| read(path)).collect()
+}
+
+/// Sessions over one engine, without sockets.
+struct InMemory {
+    memory: Memory,
+    /// What is sent arrives in pieces of this many bytes.
+    piece: usize,
+}
+
+impl InMemory {
+    fn new(piece: usize) -> InMemory {
+        InMemory { memory: Memory::new(Config::default()), piece }
+    }
+}
+
+impl Target for InMemory {
+    fn dialect(&self) -> Dialect {
+        Dialect::Current
+    }
+
+    fn now(&self) -> u64 {
+        self.memory.now().unix()
+    }
+
+    fn advance(&mut self, seconds: u64) -> bool {
+        self.memory.advance(seconds);
+        true
+    }
+
+    fn send(&mut self, connection: &str, bytes: &[u8]) {
+        for piece in bytes.chunks(self.piece) {
+            self.memory.send(connection, piece);
+        }
+    }
+
+    /// Everything is answered when it is sent.
+    fn more(&mut self, connection: &str) -> More {
+        match self.memory.is_closed(connection) {
+            true => More::Closed,
+            false => More::Nothing,
+        }
+    }
+
+    fn received(&mut self, connection: &str) -> &mut Vec<u8> {
+        self.memory.received(connection)
+    }
 }
 
 /// A started server, spoken to over TCP.
