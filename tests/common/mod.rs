@@ -2,6 +2,8 @@
 //! Knows the command line and the wire, nothing of the crate.
 #![allow(dead_code, reason = "every test binary compiles this file and uses its own part of it")]
 
+pub mod commands;
+pub mod compare;
 pub mod memory;
 pub mod pattern;
 pub mod script;

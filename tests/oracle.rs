@@ -1,0 +1,228 @@
+//! The differential test: generated conversations sent to memcarp and to Debian's memcached, replies compared byte for
+//! byte after `common/compare.rs` has taken away what may differ. MEMCARP_PROPTEST_CASES sets how many.
+
+mod common;
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
+
+use common::commands::{self, Batch, Request};
+use common::compare;
+use common::memory::Memory;
+use common::script::Dialect;
+use common::{Connection, Server, text};
+
+/// What memcached is started with: its background threads hold an item now and then, and then a shorter number is
+/// stored without the padding it otherwise gets.
+const PEER_OPTIONS: &[&str] = &["-o", "no_lru_maintainer,no_lru_crawler"];
+
+#[test]
+fn memcarp_answers_as_memcached_does() {
+    if !common::peers() {
+        eprintln!("not asked for: set MEMCARP_PEERS=1");
+        return;
+    }
+    let ours = Server::memcarp(&[]);
+    let theirs = Server::memcached(PEER_OPTIONS);
+    let outcome = search(cases(3000), (&ours, Dialect::Current), &theirs, |_| {});
+    if let Err(TestError::Fail(reason, conversation)) = outcome {
+        panic!("{reason}\n\nthe shortest conversation found:\n{}", show(&conversation));
+    }
+    outcome.map_err(|error| error.to_string()).expect("a search that ends");
+}
+
+/// The search would find a server that is wrong, and says so in a few commands.
+#[test]
+fn a_planted_difference_is_found_and_made_small() {
+    if !common::peers() {
+        eprintln!("not asked for: set MEMCARP_PEERS=1");
+        return;
+    }
+    let ours = Server::memcached(PEER_OPTIONS);
+    let theirs = Server::memcached(PEER_OPTIONS);
+    search(100, (&ours, Dialect::Debian), &theirs, |_| {})
+        .map_err(|error| error.to_string())
+        .expect("memcached answers as memcached does");
+
+    let plants: [fn(&mut Vec<u8>); 3] = [
+        |reply| replace(reply, b"NOT_STORED", b"STORED"),
+        |reply| replace(reply, b" Z", b" W"),
+        |reply| replace(reply, b"invalid numeric delta argument", b"invalid numeric delta"),
+    ];
+    for plant in plants {
+        let Err(TestError::Fail(_, conversation)) = search(2000, (&ours, Dialect::Debian), &theirs, plant)
+        else {
+            panic!("a planted difference was not found");
+        };
+        let count: usize = conversation.batches.iter().map(Vec::len).sum();
+        assert!(
+            count <= 4,
+            "{count} commands remain of a difference that needs three:\n{}",
+            show(&conversation)
+        );
+    }
+}
+
+/// However a conversation is cut into pieces on its way, the replies are the same.
+#[test]
+fn replies_do_not_depend_on_how_the_bytes_arrive() {
+    let strategy =
+        (prop::collection::vec(commands::request(), 1..12), prop::collection::vec(any::<u16>(), 0..8));
+    let mut runner = TestRunner::new(config(cases(400)));
+    let outcome = runner.run(&strategy, |(requests, cuts)| {
+        let sent = requests
+            .iter()
+            .flat_map(|request| request.render(0, &HashMap::new(), Dialect::Current))
+            .collect::<Vec<u8>>();
+        let whole = answer(&[&sent]);
+        prop_assert_eq!(
+            &answer(&sent.chunks(1).collect::<Vec<_>>()),
+            &whole,
+            "a byte at a time: {}",
+            text(&sent)
+        );
+        // Every place for one cut, where that is affordable; otherwise some places for many.
+        for cut in 1..sent.len().min(300) {
+            let (head, tail) = sent.split_at(cut);
+            prop_assert_eq!(&answer(&[head, tail]), &whole, "cut after {} bytes: {}", cut, text(&sent));
+        }
+        prop_assert_eq!(&answer(&pieces(&sent, &cuts)), &whole, "in pieces: {}", text(&sent));
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}
+
+/// One generated conversation: batches that are sent whole to memcached, and cut at `cuts` to memcarp.
+#[derive(Clone, Debug)]
+struct Conversation {
+    batches: Vec<Batch>,
+    cuts: Vec<u16>,
+}
+
+fn conversation() -> impl Strategy<Value = Conversation> {
+    (prop::collection::vec(commands::batch(), 1..5), prop::collection::vec(any::<u16>(), 0..6))
+        .prop_map(|(batches, cuts)| Conversation { batches, cuts })
+}
+
+/// Plays generated conversations to both until their replies differ. `tamper` changes what the first one said.
+fn search(
+    cases: u32,
+    ours: (&Server, Dialect),
+    theirs: &Server,
+    tamper: fn(&mut Vec<u8>),
+) -> Result<(), TestError<Conversation>> {
+    let mut runner = TestRunner::new(config(cases));
+    // Keys are fresh in every conversation, so that what is left of earlier ones does not show.
+    let number = Cell::new(0);
+    runner.run(&conversation(), |conversation| {
+        number.set(number.get() + 1);
+        let mut ours = Side::new(ours.0, ours.1);
+        let mut theirs = Side::new(theirs, Dialect::Debian);
+        for batch in &conversation.batches {
+            let mut our_bytes = Vec::new();
+            let mut their_bytes = Vec::new();
+            for request in batch {
+                our_bytes.extend(request.render(number.get(), &ours.cas, ours.dialect));
+                their_bytes.extend(request.render(number.get(), &theirs.cas, theirs.dialect));
+            }
+            for piece in pieces(&our_bytes, &conversation.cuts) {
+                ours.connection.send(piece);
+            }
+            theirs.connection.send(&their_bytes);
+            let mut said = ours.reply().map_err(TestCaseError::fail)?;
+            tamper(&mut said);
+            let expected = theirs.reply().map_err(TestCaseError::fail)?;
+            if let Err(difference) = compare::replies(&said, &expected, &mut ours.names, &mut theirs.names) {
+                let (said, expected) = (text(&said), text(&expected));
+                let difference = format!("{difference}\nmemcarp:   {said}\nmemcached: {expected}");
+                return Err(TestCaseError::fail(difference));
+            }
+            if ours.closed || theirs.closed {
+                prop_assert_eq!(ours.closed, theirs.closed, "closed");
+                break;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// One server of the two, and what it has said of CAS numbers.
+struct Side {
+    connection: Connection,
+    dialect: Dialect,
+    /// The CAS number seen last, by key.
+    cas: HashMap<Vec<u8>, u64>,
+    names: compare::Names,
+    closed: bool,
+}
+
+impl Side {
+    fn new(server: &Server, dialect: Dialect) -> Side {
+        let connection = server.connect();
+        Side { connection, dialect, cas: HashMap::new(), names: compare::Names::default(), closed: false }
+    }
+
+    /// All that is answered to what was sent, up to the answer to a last request that nothing generated looks like.
+    fn reply(&mut self) -> Result<Vec<u8>, String> {
+        self.connection.send("mg end-of-batch Oend-of-batch\r\n");
+        let deadline = Instant::now() + Duration::from_secs(4);
+        while !self.connection.pending().ends_with(b"EN Oend-of-batch\r\n") {
+            if !self.connection.read_more(deadline)? {
+                self.closed = true;
+                break;
+            }
+        }
+        let count = self.connection.pending().len();
+        let reply = self.connection.take(count);
+        compare::collect_cas(&reply, &mut self.cas);
+        Ok(reply)
+    }
+}
+
+/// What an engine in memory answers to pieces that arrive one after another.
+fn answer(pieces: &[&[u8]]) -> Vec<u8> {
+    let mut memory = Memory::new(memcarp::config::Config { threads: 1, ..Default::default() });
+    for piece in pieces {
+        memory.send("main", piece);
+    }
+    std::mem::take(memory.received("main"))
+}
+
+/// `bytes` cut at places that `cuts` name in parts of 65536.
+fn pieces<'b>(bytes: &'b [u8], cuts: &[u16]) -> Vec<&'b [u8]> {
+    let mut places: Vec<usize> = cuts.iter().map(|&cut| usize::from(cut) * bytes.len() / 65536).collect();
+    places.extend([0, bytes.len()]);
+    places.sort_unstable();
+    places.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).filter(|piece| !piece.is_empty()).collect()
+}
+
+fn config(cases: u32) -> Config {
+    // A seed of its own for each run, unless MEMCARP_PROPTEST_SEED asks for the one of another run.
+    let seed = match std::env::var("MEMCARP_PROPTEST_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        Some(seed) => RngSeed::Fixed(seed),
+        None => RngSeed::Random,
+    };
+    Config { cases, failure_persistence: None, max_shrink_iters: 50_000, rng_seed: seed, ..Config::default() }
+}
+
+fn cases(default: u32) -> u32 {
+    std::env::var("MEMCARP_PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(default)
+}
+
+fn show(conversation: &Conversation) -> String {
+    let show_batch = |batch: &Batch| batch.iter().map(Request::to_string).collect::<Vec<_>>().join("\n");
+    let batches: Vec<String> = conversation.batches.iter().map(show_batch).collect();
+    format!("{}\n(cut at {:?})", batches.join("\n-- when that is answered --\n"), conversation.cuts)
+}
+
+fn replace(bytes: &mut Vec<u8>, from: &[u8], to: &[u8]) {
+    while let Some(at) = bytes.windows(from.len()).position(|window| window == from) {
+        bytes.splice(at..at + from.len(), to.iter().copied());
+    }
+}
