@@ -83,6 +83,24 @@ impl Request {
     }
 }
 
+impl Request {
+    /// This request with one word less.
+    pub fn simpler(&self) -> Vec<Request> {
+        // The verb, the key and, before a block, what says its length stay.
+        let fixed = match (&self.block, &self.words[0]) {
+            (Some(_), Word::Text(verb)) if verb == "ms" => 3,
+            (Some(_), _) => 5,
+            (None, _) => 2,
+        };
+        let without = |index: usize| {
+            let mut shorter = self.clone();
+            shorter.words.remove(index);
+            shorter
+        };
+        (fixed..self.words.len()).map(without).collect()
+    }
+}
+
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.render(0, &HashMap::new(), Dialect::Current);
@@ -318,7 +336,7 @@ fn nearly() -> impl Strategy<Value = Request> {
         vec!["cache_memlimit", "x"],
     ])
     .prop_map(|words| line(words.into_iter().map(text).collect()));
-    let long_lines = prop::sample::select(vec!["get", "gets", "delete", "mg", "me"])
+    let long_lines = prop::sample::select(vec!["delete", "mg", "md", "me"])
         .prop_map(|verb| line(vec![text(verb), Word::LongKey]));
     let bad_meta_sets = prop::sample::select(vec!["z", "Tx", "Fx", "MZ", "MAA", "k k"]).prop_map(|flag| {
         let mut request = line(vec![text("ms"), Word::Key(NUMERIC), text("3"), text(flag)]);
@@ -346,7 +364,7 @@ fn hostile() -> impl Strategy<Value = Request> {
     let bare =
         (key(), Just("\n")).prop_map(|(key, end)| Request { end, ..line(vec![text("get"), Word::Key(key)]) });
     let blanks = key().prop_map(|key| line(vec![text("get  "), Word::Key(key), text(""), text("")]));
-    let end = prop::sample::select(vec!["quit", "POST / HTTP/1.1"]).prop_map(|words| line(vec![text(words)]));
+    let end = Just("quit").prop_map(|words| line(vec![text(words)]));
     prop_oneof![6 => bytes, 6 => odd, 3 => bare, 2 => blanks, 1 => end]
 }
 
@@ -365,8 +383,7 @@ fn meta_key() -> impl Strategy<Value = (u8, Word, bool)> {
 
 /// Some of these flags, in any order, now and then one twice; often with an opaque.
 fn meta_flags(flags: Vec<&'static str>) -> impl Strategy<Value = Vec<String>> {
-    let count = flags.len().min(5);
-    let some = prop::sample::subsequence(flags, 0..=count).prop_shuffle();
+    let some = prop::collection::vec(prop::sample::select(flags), 0..6);
     (some, prop::option::weighted(0.3, 0..100_u8), prop::bool::weighted(0.03)).prop_map(
         |(some, opaque, twice)| {
             let mut flags: Vec<String> = Vec::new();
