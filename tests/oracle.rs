@@ -33,8 +33,23 @@ fn memcarp_answers_as_memcached_does() {
         return;
     }
     let ours = Server::memcarp(&[]);
+    search_for_differences(cases(3000), || Side::new(ours.connect(), Dialect::Current));
+}
+
+/// The same without sockets: quicker, and with nothing but the commands to be wrong.
+#[test]
+fn memcarp_answers_in_memory_as_memcached_does() {
+    if !common::peers() {
+        eprintln!("not asked for: set MEMCARP_PEERS=1");
+        return;
+    }
+    search_for_differences(cases(6000), || Side::new(engine(), Dialect::Current));
+}
+
+fn search_for_differences(cases: u32, ours: impl Fn() -> Side) {
     let theirs = Server::memcached(PEER_OPTIONS);
-    if let Err(found) = search(cases(3000), (&ours, Dialect::Current), &theirs, |_| {}) {
+    let theirs = || Side::new(theirs.connect(), Dialect::Debian);
+    if let Err(found) = search(cases, &ours, &theirs, |_| {}) {
         panic!("{}\n\nthe shortest conversation:\n{}", found.difference, show(&found.conversation));
     }
 }
@@ -46,9 +61,10 @@ fn a_planted_difference_is_found_and_made_small() {
         eprintln!("not asked for: set MEMCARP_PEERS=1");
         return;
     }
-    let ours = Server::memcached(PEER_OPTIONS);
-    let theirs = Server::memcached(PEER_OPTIONS);
-    let same = search(100, (&ours, Dialect::Debian), &theirs, |_| {});
+    let servers = [Server::memcached(PEER_OPTIONS), Server::memcached(PEER_OPTIONS)];
+    let ours = || Side::new(servers[0].connect(), Dialect::Debian);
+    let theirs = || Side::new(servers[1].connect(), Dialect::Debian);
+    let same = search(100, &ours, &theirs, |_| {});
     same.expect("memcached answers as memcached does");
 
     // Each with the number of requests that it takes to show it.
@@ -58,7 +74,7 @@ fn a_planted_difference_is_found_and_made_small() {
         (1, |reply| replace(reply, b"invalid numeric delta argument", b"invalid numeric delta")),
     ];
     for (needed, plant) in plants {
-        let Err(found) = search(2000, (&ours, Dialect::Debian), &theirs, plant) else {
+        let Err(found) = search(2000, &ours, &theirs, plant) else {
             panic!("a planted difference was not found");
         };
         let count: usize = found.conversation.batches.iter().map(Vec::len).sum();
@@ -78,18 +94,18 @@ fn replies_do_not_depend_on_how_the_bytes_arrive() {
             .flat_map(|request| request.render(0, &HashMap::new(), Dialect::Current))
             .collect::<Vec<u8>>();
         let whole = answer(&[&sent]);
-        prop_assert_eq!(
-            &answer(&sent.chunks(1).collect::<Vec<_>>()),
-            &whole,
-            "a byte at a time: {}",
-            text(&sent)
-        );
-        // Every place for one cut, where that is affordable; otherwise some places for many.
+        let check = |how: &str, pieces: &[&[u8]]| {
+            let (mut names, mut other_names) = Default::default();
+            compare::replies(&answer(pieces), &whole, &mut names, &mut other_names)
+                .map_err(|difference| TestCaseError::fail(format!("{how}: {difference}\n{}", text(&sent))))
+        };
+        check("a byte at a time", &sent.chunks(1).collect::<Vec<_>>())?;
+        check("in pieces", &pieces(&sent, &cuts))?;
+        // Every place for one cut, where that is affordable.
         for cut in 1..sent.len().min(300) {
             let (head, tail) = sent.split_at(cut);
-            prop_assert_eq!(&answer(&[head, tail]), &whole, "cut after {} bytes: {}", cut, text(&sent));
+            check(&format!("cut after {cut} bytes"), &[head, tail])?;
         }
-        prop_assert_eq!(&answer(&pieces(&sent, &cuts)), &whole, "in pieces: {}", text(&sent));
         Ok(())
     });
     if let Err(error) = outcome {
@@ -117,12 +133,16 @@ struct Found {
 }
 
 /// Plays generated conversations to both until their replies differ. `tamper` changes what the first one said.
-fn search(cases: u32, ours: (&Server, Dialect), theirs: &Server, tamper: Tamper) -> Result<(), Found> {
+fn search(
+    cases: u32,
+    ours: &dyn Fn() -> Side,
+    theirs: &dyn Fn() -> Side,
+    tamper: Tamper,
+) -> Result<(), Found> {
     let check = |conversation: &Conversation| {
         // Keys are fresh in every conversation, so that what is left of earlier ones does not show.
         let number = CONVERSATIONS.fetch_add(1, Ordering::Relaxed);
-        let mut sides = (Side::new(ours.0, ours.1), Side::new(theirs, Dialect::Debian));
-        compare_replies(conversation, number, &mut sides.0, &mut sides.1, tamper)
+        compare_replies(conversation, number, &mut ours(), &mut theirs(), tamper)
     };
     let mut runner = TestRunner::new(config(cases));
     let found = runner.run(&conversation(), |conversation| check(&conversation).map_err(TestCaseError::fail));
@@ -153,9 +173,9 @@ fn compare_replies(
             their_bytes.extend(request.render(number, &theirs.cas, theirs.dialect));
         }
         for piece in pieces(&our_bytes, &conversation.cuts) {
-            ours.connection.send(piece);
+            ours.link.send(piece);
         }
-        theirs.connection.send(&their_bytes);
+        theirs.link.send(&their_bytes);
         let mut said = ours.reply()?;
         tamper(&mut said);
         let expected = theirs.reply()?;
@@ -204,7 +224,7 @@ fn shortest(mut conversation: Conversation, fails: impl Fn(&Conversation) -> boo
 
 /// One server of the two, and what it has said of CAS numbers.
 struct Side {
-    connection: Connection,
+    link: Box<dyn Link>,
     dialect: Dialect,
     /// The CAS number seen last, by key.
     cas: HashMap<Vec<u8>, u64>,
@@ -212,24 +232,63 @@ struct Side {
     closed: bool,
 }
 
+/// How a server is spoken to.
+trait Link {
+    fn send(&mut self, bytes: &[u8]);
+    /// Waits for more to be answered; false if it has closed.
+    fn more(&mut self, deadline: Instant) -> Result<bool, String>;
+    /// What has been answered, and not been taken from here.
+    fn pending(&mut self) -> &mut Vec<u8>;
+}
+
+impl Link for Connection {
+    fn send(&mut self, bytes: &[u8]) {
+        Connection::send(self, bytes);
+    }
+
+    fn more(&mut self, deadline: Instant) -> Result<bool, String> {
+        self.read_more(deadline)
+    }
+
+    fn pending(&mut self) -> &mut Vec<u8> {
+        self.received()
+    }
+}
+
+impl Link for Memory {
+    fn send(&mut self, bytes: &[u8]) {
+        Memory::send(self, "main", bytes);
+    }
+
+    fn more(&mut self, _deadline: Instant) -> Result<bool, String> {
+        match self.is_closed("main") {
+            true => Ok(false),
+            false => Err(format!("no more is answered; so far: {}", text(self.received("main")))),
+        }
+    }
+
+    fn pending(&mut self) -> &mut Vec<u8> {
+        self.received("main")
+    }
+}
+
 impl Side {
-    fn new(server: &Server, dialect: Dialect) -> Side {
-        let connection = server.connect();
-        Side { connection, dialect, cas: HashMap::new(), names: compare::Names::default(), closed: false }
+    fn new(link: impl Link + 'static, dialect: Dialect) -> Side {
+        let names = compare::Names::default();
+        Side { link: Box::new(link), dialect, cas: HashMap::new(), names, closed: false }
     }
 
     /// All that is answered to what was sent, up to the answer to a last request that nothing generated looks like.
     fn reply(&mut self) -> Result<Vec<u8>, String> {
-        self.connection.send("mg end-of-batch Oend-of-batch\r\n");
+        self.link.send(b"mg end-of-batch Oend-of-batch\r\n");
         let deadline = Instant::now() + Duration::from_secs(4);
-        while !self.connection.pending().ends_with(b"EN Oend-of-batch\r\n") {
-            if !self.connection.read_more(deadline)? {
+        while !self.link.pending().ends_with(b"EN Oend-of-batch\r\n") {
+            if !self.link.more(deadline)? {
                 self.closed = true;
                 break;
             }
         }
-        let count = self.connection.pending().len();
-        let reply = self.connection.take(count);
+        let reply = std::mem::take(self.link.pending());
         compare::collect_cas(&reply, &mut self.cas);
         Ok(reply)
     }
@@ -237,11 +296,15 @@ impl Side {
 
 /// What an engine in memory answers to pieces that arrive one after another.
 fn answer(pieces: &[&[u8]]) -> Vec<u8> {
-    let mut memory = Memory::new(memcarp::config::Config { threads: 1, ..Default::default() });
+    let mut memory = engine();
     for piece in pieces {
         memory.send("main", piece);
     }
     std::mem::take(memory.received("main"))
+}
+
+fn engine() -> Memory {
+    Memory::new(memcarp::config::Config { threads: 1, ..Default::default() })
 }
 
 /// `bytes` cut at places that `cuts` name in parts of 65536.

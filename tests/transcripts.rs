@@ -136,12 +136,7 @@ impl Target for InMemory {
 struct Wire {
     server: Server,
     dialect: Dialect,
-    connections: HashMap<String, Talk>,
-}
-
-struct Talk {
-    connection: Connection,
-    received: Vec<u8>,
+    connections: HashMap<String, Connection>,
 }
 
 impl Wire {
@@ -161,11 +156,9 @@ impl Wire {
         Wire { server, dialect, connections: HashMap::new() }
     }
 
-    fn talk(&mut self, name: &str) -> &mut Talk {
+    fn talk(&mut self, name: &str) -> &mut Connection {
         let address = self.server.address;
-        self.connections
-            .entry(name.to_owned())
-            .or_insert_with(|| Talk { connection: Connection::open(address), received: Vec::new() })
+        self.connections.entry(name.to_owned()).or_insert_with(|| Connection::open(address))
     }
 }
 
@@ -183,15 +176,11 @@ impl Target for Wire {
     }
 
     fn send(&mut self, connection: &str, bytes: &[u8]) {
-        self.talk(connection).connection.send(bytes);
+        self.talk(connection).send(bytes);
     }
 
     fn more(&mut self, connection: &str) -> More {
-        let talk = self.talk(connection);
-        let outcome = talk.connection.read_more(Instant::now() + Duration::from_secs(8));
-        let count = talk.connection.pending().len();
-        talk.received.extend(talk.connection.take(count));
-        match outcome {
+        match self.talk(connection).read_more(Instant::now() + Duration::from_secs(8)) {
             Ok(true) => More::Came,
             Ok(false) => More::Closed,
             Err(_) => More::Nothing,
@@ -199,6 +188,6 @@ impl Target for Wire {
     }
 
     fn received(&mut self, connection: &str) -> &mut Vec<u8> {
-        &mut self.talk(connection).received
+        self.talk(connection).received()
     }
 }

@@ -6,9 +6,10 @@ use super::note;
 use super::output::Output;
 use super::reply::{expiry, note_absent, put_error, shown_cas};
 use super::session::Context;
-use crate::protocol::{Error, Meta, MetaArithmetic, MetaKey};
+use crate::protocol::{Error, Flags, Meta, MetaArithmetic, MetaKey};
 use crate::store::{
-    Absent, Amend, CasChange, Change, Expiry, Item, Key, NewItem, NewValue, Short, class_of, memcached_size,
+    Absent, Amend, CasChange, Change, Expiry, Item, Key, NewItem, NewValue, Now, Short, class_of,
+    memcached_size,
 };
 
 /// Room for a decoded key.
@@ -36,13 +37,15 @@ pub(super) fn get(request: &Meta<'_>, output: &mut Output, context: &Context<'_>
                 put_miss(request, key, absent, output, context);
                 (Change::Keep, false)
             }
-            (Err(absent), Some(ttl)) => {
+            (Err(absent), Some(_)) => {
                 note_absent(absent, context);
+                // Flags take effect in the order they were written, so the last one that sets a time is right.
+                let expiry = flags.iter().filter_map(|flag| time_set_by(flag.letter, flags, now)).last();
                 let item = NewItem {
                     cas: new_cas(request),
                     binary_key: request.key.base64,
                     lease_granted: true,
-                    ..NewItem::plain(NewValue::Bytes(b""), 0, expiry(flags.ttl().unwrap_or(ttl).into(), now))
+                    ..NewItem::plain(NewValue::Bytes(b""), 0, expiry.unwrap_or(Expiry::NEVER))
                 };
                 (Change::Put(item), true)
             }
@@ -51,6 +54,10 @@ pub(super) fn get(request: &Meta<'_>, output: &mut Output, context: &Context<'_>
         put_error(Error::NoMemory, output);
     } else if updated.answer {
         put_vivified(request, key, updated.cas, output, context);
+        // Being made for a reader counts as being read.
+        if !flags.has(b'u') {
+            store.read(key, now, |lookup| lookup.map(|item| item.mark_used(now)).unwrap_or_default());
+        }
     }
 }
 
@@ -72,8 +79,12 @@ fn put_hit(
         class.get_hits.increment();
     }
     let (granted, stale) = (item.lease_granted(), item.stale());
-    let soon_over =
-        |limit: i32| item.expiry().remaining(now).is_some_and(|left| i64::from(left) < limit.into());
+    let soon_over = |limit: i32| {
+        // A new time that is written before the R is what it looks at.
+        let touched = flags.iter().take_while(|flag| flag.letter != b'R').any(|flag| flag.letter == b'T');
+        let new = if touched { time_set_by(b'T', flags, now) } else { None };
+        new.unwrap_or(item.expiry()).remaining(now).is_some_and(|left| i64::from(left) < limit.into())
+    };
     let won = !granted && (stale || flags.recache().is_some_and(soon_over));
     if won {
         item.grant_lease();
@@ -140,19 +151,29 @@ fn put_vivified(request: &Meta<'_>, key: Key<'_>, cas: u64, output: &mut Output,
     context.counts.classes[class].get_hits.increment();
     output.put(if flags.has(b'v') { b"VA 0" } else { b"HD" });
     let now = context.now;
-    let mut shown_expiry = flags.vivify().map_or(Expiry::NEVER, |ttl| expiry(ttl.into(), now));
+    let mut shown_expiry = Expiry::NEVER;
     for flag in flags.iter() {
+        shown_expiry = time_set_by(flag.letter, flags, now).unwrap_or(shown_expiry);
         match flag.letter {
             b'c' => put_field(b'c', if context.engine.config.cas { cas } else { 0 }, output),
             b'f' | b's' | b'h' | b'l' => put_field(flag.letter, 0, output),
             b't' => put_ttl(shown_expiry, output, context),
-            b'T' => shown_expiry = flags.ttl().map_or(shown_expiry, |ttl| expiry(ttl.into(), now)),
             b'O' => put_opaque(flag.argument, output),
             b'k' => put_request_key(request, output),
             _ => {}
         }
     }
     output.put(if flags.has(b'v') { b" W\r\n\r\n" } else { b" W\r\n" });
+}
+
+/// What the flag of this letter makes the expiry of an item that was just made.
+fn time_set_by(letter: u8, flags: &Flags<'_>, now: Now) -> Option<Expiry> {
+    let ttl = match letter {
+        b'T' => flags.ttl(),
+        b'N' => flags.vivify(),
+        _ => None,
+    };
+    ttl.map(|ttl| expiry(ttl.into(), now))
 }
 
 /// md.
@@ -227,13 +248,14 @@ pub(super) fn arithmetic(request: &MetaArithmetic<'_>, output: &mut Output, cont
             let Some(value) = Short::padded(itoa::Buffer::new().format(number).as_bytes(), 0) else {
                 return (Change::Keep, Counting::NotANumber);
             };
-            let lasting = expiry(flags.ttl().unwrap_or(ttl).into(), now);
+            let made = expiry(ttl.into(), now);
+            let lasting = flags.iter().filter_map(|flag| time_set_by(flag.letter, flags, now)).last();
             let item = NewItem {
                 cas: new_cas(meta),
                 binary_key: meta.key.base64,
-                ..NewItem::plain(NewValue::Short(value), 0, lasting)
+                ..NewItem::plain(NewValue::Short(value), 0, lasting.unwrap_or(made))
             };
-            (Change::Put(item), Counting::Created { number, expiry: expiry(ttl.into(), now) })
+            (Change::Put(item), Counting::Created { number, expiry: made })
         }
     });
     let general = &context.counts.general;
@@ -260,10 +282,10 @@ pub(super) fn arithmetic(request: &MetaArithmetic<'_>, output: &mut Output, cont
                     len,
                 }
             });
-            put_number(meta, number, expiry, updated.cas, output, context);
+            put_number(meta, number, expiry, true, updated.cas, output, context);
         }
         Counting::Counted { number, expiry } => {
-            put_number(meta, number, expiry, updated.cas, output, context);
+            put_number(meta, number, expiry, false, updated.cas, output, context);
         }
     }
 }
@@ -274,6 +296,10 @@ fn count_item(
     context: &Context<'_>,
 ) -> (Change<'static>, Counting) {
     let flags = &request.meta.flags;
+    // An empty value is refused before its CAS value is looked at, any other that is no number after.
+    if item.value().is_empty() {
+        return (Change::Keep, Counting::NotANumber);
+    }
     if flags.compare().is_some_and(|cas| cas != shown_cas(item, context)) {
         return (Change::Keep, Counting::Changed);
     }
@@ -298,6 +324,7 @@ fn put_number(
     meta: &Meta<'_>,
     number: u64,
     mut shown_expiry: Expiry,
+    created: bool,
     cas: u64,
     output: &mut Output,
     context: &Context<'_>,
@@ -318,7 +345,10 @@ fn put_number(
         match flag.letter {
             b'c' => put_field(b'c', if context.engine.config.cas { cas } else { 0 }, output),
             b't' => put_ttl(shown_expiry, output, context),
-            b'T' => shown_expiry = flags.ttl().map_or(shown_expiry, |ttl| expiry(ttl.into(), context.now)),
+            // A time that is written before the t is the one it shows; N's only for a number that was just made.
+            b'T' | b'N' if flag.letter == b'T' || created => {
+                shown_expiry = time_set_by(flag.letter, flags, context.now).unwrap_or(shown_expiry);
+            }
             b'O' => put_opaque(flag.argument, output),
             b'k' => put_request_key(meta, output),
             _ => {}

@@ -167,10 +167,12 @@ impl<'b> Flags<'b> {
             mode: &[],
         };
         for (count, field) in fields.enumerate() {
-            if count == MAX_FLAGS {
+            let taken = flags.take(field[0], &field[1..]);
+            // Their number is looked at before any of them.
+            if count == MAX_FLAGS || (taken.is_err() && fields.count() > MAX_FLAGS) {
                 return Err(Error::TooManyFlags);
             }
-            flags.take(field[0], &field[1..])?;
+            taken?;
         }
         Ok(flags)
     }
@@ -242,11 +244,11 @@ pub(super) fn store(mut fields: Fields<'_>) -> Result<Request<'_>, Refusal> {
     };
     let parsed = meta(key, fields).and_then(|meta| {
         let mode = match meta.flags.mode()? {
-            None | Some(b'S' | b's') => Mode::Set,
-            Some(b'E' | b'e') => Mode::Add,
-            Some(b'A' | b'a') => Mode::Append,
-            Some(b'P' | b'p') => Mode::Prepend,
-            Some(b'R' | b'r') => Mode::Replace,
+            None | Some(b'S') => Mode::Set,
+            Some(b'E') => Mode::Add,
+            Some(b'A') => Mode::Append,
+            Some(b'P') => Mode::Prepend,
+            Some(b'R') => Mode::Replace,
             Some(_) => return Err(Error::BadStoreMode),
         };
         Ok(Request::MetaStore(MetaStore { meta, len, mode }))
@@ -262,8 +264,8 @@ pub(super) fn arithmetic(fields: Fields<'_>) -> Result<Request<'_>, Refusal> {
     });
     let parsed = meta.and_then(|meta| {
         let increment = match meta.flags.mode()? {
-            None | Some(b'I' | b'i' | b'+') => true,
-            Some(b'D' | b'd' | b'-') => false,
+            None | Some(b'I' | b'+') => true,
+            Some(b'D' | b'-') => false,
             Some(_) => return Err(Error::BadArithmeticMode),
         };
         Ok(Request::MetaArithmetic(MetaArithmetic { meta, increment }))

@@ -209,7 +209,11 @@ pub fn parse(line: &[u8]) -> Result<Request<'_>, Refusal> {
 
 impl<'b> Request<'b> {
     fn admin(verb: AdminVerb, arguments: Fields<'b>) -> Request<'b> {
-        let (arguments, noreply) = arguments.without_noreply();
+        // Asked for what cannot be left out, these two take the word for an argument.
+        let (arguments, noreply) = match verb {
+            AdminVerb::Version | AdminVerb::Stats => (arguments, false),
+            _ => arguments.without_noreply(),
+        };
         Request::Admin(Admin { verb, arguments, noreply })
     }
 }

@@ -137,14 +137,8 @@ impl Connection {
     }
 
     /// Bytes received and not taken.
-    pub fn pending(&self) -> &[u8] {
-        &self.received
-    }
-
-    /// Drops the first `count` received bytes, and returns them.
-    pub fn take(&mut self, count: usize) -> Vec<u8> {
-        let rest = self.received.split_off(count);
-        std::mem::replace(&mut self.received, rest)
+    pub fn received(&mut self) -> &mut Vec<u8> {
+        &mut self.received
     }
 
     /// Waits for more bytes until `deadline`; false if the peer has closed.
@@ -189,7 +183,7 @@ impl Connection {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(end) = self.received.iter().position(|&byte| byte == b'\n') {
-                let line = self.take(end + 1);
+                let line: Vec<u8> = self.received.drain(..=end).collect();
                 return String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned();
             }
             match self.read_more(deadline) {
