@@ -329,7 +329,7 @@ fn nearly() -> impl Strategy<Value = Request> {
         .prop_map(|length| line(vec![text("set"), Word::Key(0), text("0"), text("0"), text(length)]));
     let wrong_length =
         (prop::sample::select(vec!["set", "append", "add"]), 0..6_usize).prop_map(|(verb, more)| {
-            let words = vec![text(verb), Word::Key(NUMERIC), text("0"), text("0"), text("3")];
+            let words = vec![text(verb), Word::Key(BASE64), text("0"), text("0"), text("3")];
             // Longer than said: what is left over is a line of its own.
             with_block(words, format!("abc{}", "wxyz..".get(..more).unwrap_or_default()).into_bytes())
         });
