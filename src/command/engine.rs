@@ -165,6 +165,7 @@ impl Engine {
             &connections.rejected,
             &connections.listen_disabled,
             &connections.listen_disabled_micros,
+            &self.watch.written,
             &self.watch.sent,
             &self.watch.skipped,
             &self.tls.handshake_errors,

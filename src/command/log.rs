@@ -229,10 +229,16 @@ mod tests {
             item_store(context, b"a", StoreStatus::Stored, "set", 0, 1, 5);
             conn_new(&context.engine.watch, context.connection, 0);
         });
-        assert_eq!((lines(&watcher), client.engine.watch.written()), (String::new(), 0));
+        assert_eq!(
+            (lines(&watcher), client.engine.watch.written.load(Ordering::Relaxed)),
+            (String::new(), 0)
+        );
         client.engine.unwatch(&watcher);
         client.with_context(|context, _| deleted(context, b"a", "delete", 1, 5));
-        assert_eq!((lines(&watcher), client.engine.watch.written()), (String::new(), 0));
+        assert_eq!(
+            (lines(&watcher), client.engine.watch.written.load(Ordering::Relaxed)),
+            (String::new(), 0)
+        );
     }
 
     #[test]
@@ -245,7 +251,7 @@ mod tests {
             }
         };
         fill(&mut client, "unwatched");
-        assert_eq!(client.engine.watch.written(), 0);
+        assert_eq!(client.engine.watch.written.load(Ordering::Relaxed), 0);
         let watcher = watch(&client.engine, &[Classes::EVICTIONS]);
         fill(&mut client, "watched");
         let evicted = client.engine.store_stats(client.now()).sum(|class| class.evicted);
@@ -255,9 +261,9 @@ mod tests {
         assert!(first.contains(" type=eviction key=unwatched"), "{first}");
         assert!(first.ends_with(" fetch=no ttl=1000 la=0 clsid=22 size=10000"), "{first}");
         client.engine.unwatch(&watcher);
-        let written = client.engine.watch.written();
+        let written = client.engine.watch.written.load(Ordering::Relaxed);
         fill(&mut client, "again");
-        assert_eq!(client.engine.watch.written(), written);
+        assert_eq!(client.engine.watch.written.load(Ordering::Relaxed), written);
         assert_eq!(client.woken.load(Ordering::Relaxed), 0, "this client does not watch");
     }
 }

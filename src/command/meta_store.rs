@@ -91,6 +91,7 @@ pub(super) fn note_stored(request: &MetaStore<'_>, status: StoreStatus, context:
     let flags = &request.meta.flags;
     note::stored(key, status, context, || note::Storing {
         command: match request.mode {
+            _ if compares(request) => "cas",
             Mode::Set => "set",
             Mode::Add => "add",
             Mode::Append => "append",

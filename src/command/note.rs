@@ -132,6 +132,7 @@ mod tests {
                 &format!("set big 0 0 5000\r\n{value}"),
                 "ms YiBj 1 b T60 MR\r\n1",
                 "ms m 1 T60\r\n1",
+                "ms no 1 C5\r\n1",
                 &format!("ms big 5000\r\n{value}"),
                 "ma count N9 J55",
                 "ma count",
@@ -148,6 +149,7 @@ mod tests {
              key=big status=too_large cmd=set ttl=0 clsid=19 size=5000\n\
              key=b%20c status=not_stored cmd=replace ttl=60 clsid=1 size=1\n\
              key=m status=stored cmd=set ttl=60 clsid=1 size=1\n\
+             key=no status=not_found cmd=cas ttl=0 clsid=1 size=1\n\
              key=big status=too_large cmd=set ttl=0 clsid=19 size=5000\n\
              key=count status=stored cmd=add ttl=9 clsid=1 size=2"
         );

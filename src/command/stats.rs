@@ -208,7 +208,7 @@ fn general(mut lines: Lines<'_>, context: &Context<'_>) {
     }
     lines.add("malloc_fails", 0);
     lines.add("log_worker_dropped", 0);
-    lines.add("log_worker_written", engine.watch.written());
+    lines.add("log_worker_written", engine.watch.written.load(Relaxed));
     lines.add("log_watcher_skipped", engine.watch.skipped.load(Relaxed));
     lines.add("log_watcher_sent", engine.watch.sent.load(Relaxed));
     lines.add("log_watchers", engine.watch.count());

@@ -105,6 +105,8 @@ pub struct WatchHub {
     wanted: AtomicU32,
     watchers: Mutex<Vec<Arc<Watcher>>>,
     next_id: AtomicU64,
+    /// Lines written, whoever received them.
+    pub written: AtomicU64,
     /// Lines queued for watchers.
     pub sent: AtomicU64,
     /// Lines dropped because a watcher's queue was full.
@@ -147,14 +149,10 @@ impl WatchHub {
         self.watchers.lock().len()
     }
 
-    /// How many lines have been written, whoever received them.
-    pub fn written(&self) -> u64 {
-        self.next_id.load(Ordering::Relaxed)
-    }
-
     /// Queues a line for those who watch the class. `event` is everything after `ts=... gid=... `, without LF.
     pub fn log(&self, class: Classes, unix_micros: u128, event: std::fmt::Arguments<'_>) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
+        self.written.fetch_add(1, Ordering::Relaxed);
         let line =
             format!("ts={}.{:06} gid={id} {event}\n", unix_micros / 1_000_000, unix_micros % 1_000_000);
         for watcher in self.watchers.lock().iter().filter(|watcher| watcher.classes.overlaps(class)) {
