@@ -211,11 +211,6 @@ impl Connections {
         self.open.lock().places.iter().flatten().cloned().collect()
     }
 
-    /// Shows each open one to `visit`, which must be quick and must not call back.
-    pub fn for_each(&self, mut visit: impl FnMut(&Connection)) {
-        self.open.lock().places.iter().flatten().for_each(|connection| visit(connection));
-    }
-
     /// Adds a listening socket.
     pub fn add_listener(&self, fd: u32, address: Arc<Address>) {
         self.listeners.lock().push((fd, address));

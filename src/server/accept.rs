@@ -6,6 +6,7 @@ use super::listen::{ListenSocket, Listener, SocketFile};
 use super::socket;
 use super::{Server, log};
 use crate::command::Address;
+use crate::config::ListenTls;
 use nix::errno::Errno;
 use socket2::SockRef;
 use std::future::poll_fn;
@@ -34,6 +35,7 @@ pub(super) struct Acceptor {
     /// Removed with the listener.
     _file: Option<SocketFile>,
     address: Arc<Address>,
+    tls: ListenTls,
     server: Arc<Server>,
     lingering: Arc<Semaphore>,
 }
@@ -72,7 +74,7 @@ impl Acceptor {
             }
         };
         let lingering = Arc::new(Semaphore::new(LINGERING));
-        Ok(Acceptor { socket, _file: file, address: listener.address, server, lingering })
+        Ok(Acceptor { socket, _file: file, address: listener.address, tls: listener.tls, server, lingering })
     }
 
     /// Accepts until told to stop, then takes once more what is waiting already.
@@ -123,7 +125,11 @@ impl Acceptor {
     fn hand_over(&self, client: Client, slot: Slot) {
         let stream = match client {
             Client::Tcp(stream, peer) => {
-                stream.into_std().map(|stream| (socket::Accepted::Tcp(stream), Address::Tcp(peer)))
+                let settings = self.server.tls.as_ref().and_then(|tls| tls.settings(self.tls));
+                stream.into_std().map(|stream| match settings {
+                    Some(settings) => (socket::Accepted::Tls(stream, settings), Address::Tcp(peer)),
+                    None => (socket::Accepted::Tcp(stream), Address::Tcp(peer)),
+                })
             }
             Client::Unix(stream) => {
                 stream.into_std().map(|stream| (socket::Accepted::Unix(stream), (*self.address).clone()))

@@ -7,9 +7,10 @@ use super::socket::Socket;
 use super::worker::Worker;
 use super::{clock, log};
 use crate::command::log as tell;
-use crate::command::{self, CloseReason, State, Step};
+use crate::command::{self, Address, CloseReason, State, Step};
 use mio::Token;
 use mio::event::Event;
+use nix::sys::socket::{Shutdown, shutdown};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::Poll;
@@ -68,7 +69,7 @@ impl Connection {
     /// A connection that has just been handed to its worker, and registered as `token`.
     pub(super) fn open(accepted: Accepted, token: Token, worker: &mut Worker) -> io::Result<Connection> {
         let Accepted { stream, peer, listener, slot } = accepted;
-        let mut socket = Socket::new(stream);
+        let mut socket = Socket::new(stream, &worker.server.engine)?;
         socket.register(worker.registry(), token)?;
         let second = worker.server.clock.now().seconds();
         let fd = socket.fd();
@@ -92,7 +93,7 @@ impl Connection {
     pub(super) fn go_on(&mut self, token: Token, worker: &mut Worker) -> Went {
         let mut desk = match self.desk.take() {
             Some(desk) => desk,
-            None if !self.socket.is_readable() => return Went::Waiting,
+            None if !self.socket.is_ready() => return Went::Waiting,
             None => worker.desks.take(self.kept.take()),
         };
         let went = match self.serve(&mut desk, token, worker) {
@@ -110,9 +111,35 @@ impl Connection {
         went
     }
 
+    /// Whether it is TCP and has sent no command for longer than `timeout` seconds.
+    pub(super) fn is_idle(&self, second: u32, timeout: u32) -> bool {
+        matches!(self.entry.peer, Address::Tcp(_))
+            && second.saturating_sub(self.entry.last_command()) > timeout
+            && self.next != Next::Watch
+            && self.entry.close_reason() == CloseReason::Normal
+    }
+
+    /// Ends both sides; the poll tells of it and the connection closes.
+    pub(super) fn end(&self, reason: CloseReason) {
+        self.entry.set_close_reason(reason);
+        let _ = shutdown(self.entry.fd as i32, Shutdown::Both);
+    }
+
+    /// Ends the receiving side: what has arrived can still be read, then comes the end.
+    pub(super) fn end_receiving(&self) {
+        self.entry.set_close_reason(CloseReason::Shutdown);
+        let _ = shutdown(self.entry.fd as i32, Shutdown::Read);
+    }
+
+    /// Whether it is still to show that it speaks TLS, and when it came, in seconds of the store's clock.
+    pub(super) fn handshaking_since(&self) -> Option<u32> {
+        self.socket.is_handshaking().then(|| self.entry.last_command())
+    }
+
     /// Ends the connection, whatever it is in the middle of.
     pub(super) fn close(mut self, worker: &mut Worker) {
         let server = &worker.server;
+        self.socket.say_goodbye();
         if let Some(desk) = self.desk.take() {
             if let Some(watcher) = desk.session.watcher() {
                 server.engine.unwatch(watcher);
@@ -240,7 +267,7 @@ impl Connection {
                 self.entry.set_state(State::Read);
             }
         }
-        Ok(Poll::Ready(()))
+        Ok(self.socket.flush()?)
     }
 
     /// Gives the desk back before waiting for input, if what is on it can be kept elsewhere.

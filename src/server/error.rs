@@ -1,6 +1,7 @@
 //! Why the server could not start or go on, in words for the operator, with the exit code scripts expect.
 
 use std::io;
+use std::path::Path;
 
 /// Why the server could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -29,11 +30,14 @@ pub enum Error {
         /// What is wrong with it.
         source: io::Error,
     },
-    /// TLS was asked for.
-    #[error(
-        "TLS (-Z) is not served yet, and what was to be encrypted is not served without it; leave -Z out"
-    )]
-    Tls,
+    /// What TLS (`-Z`) needs cannot be had.
+    #[error("TLS (-Z): {what}: {source}")]
+    Tls {
+        /// The file or option.
+        what: String,
+        /// What is wrong with it.
+        source: io::Error,
+    },
     /// The system refused something that cannot be done without.
     #[error("cannot {action}: {source}")]
     System {
@@ -53,11 +57,16 @@ impl Error {
         Error::System { action: action.into(), source: source.into() }
     }
 
+    /// For a file of TLS's.
+    pub(super) fn tls(file: &Path, source: io::Error) -> Error {
+        Error::Tls { what: file.display().to_string(), source }
+    }
+
     /// The process's exit code, as in sysexits.h and memcached.
     pub fn exit_code(&self) -> i32 {
         match self {
             Error::AuthFile { .. } => 1,
-            Error::NothingToListenOn | Error::Tls => 64,
+            Error::NothingToListenOn | Error::Tls { .. } => 64,
             Error::UnknownUser(_) => 67,
             Error::Listen { .. } | Error::System { .. } => 71,
             Error::Daemon(code) => *code,

@@ -21,6 +21,8 @@ pub(super) struct Listener {
     pub(super) socket: ListenSocket,
     /// Where it listens.
     pub(super) address: Arc<Address>,
+    /// What its prefix says of TLS.
+    pub(super) tls: ListenTls,
 }
 
 #[derive(Debug)]
@@ -72,7 +74,7 @@ pub(super) fn bind_unix(config: &Config) -> Result<Option<Listener>, Error> {
     let (socket, file) = bind_unix_at(&path, config)
         .map_err(failed("see that its directory exists and may be written, or give another path with -s"))?;
     let address = Arc::new(Address::Unix(path.display().to_string().into()));
-    Ok(Some(Listener { socket: ListenSocket::Unix(socket, file), address }))
+    Ok(Some(Listener { socket: ListenSocket::Unix(socket, file), address, tls: ListenTls::Off }))
 }
 
 fn bind_entry(entry: &Listen, config: &Config, listeners: &mut Vec<Listener>) -> Result<(), Error> {
@@ -99,7 +101,7 @@ fn bind_entry(entry: &Listen, config: &Config, listeners: &mut Vec<Listener>) ->
             Ok((socket, address)) => {
                 chosen = Some(address.port());
                 let address = Arc::new(Address::Tcp(address));
-                listeners.push(Listener { socket: ListenSocket::Tcp(socket), address });
+                listeners.push(Listener { socket: ListenSocket::Tcp(socket), address, tls: entry.tls });
             }
             Err(source) => failure = Some((address, source)),
         }

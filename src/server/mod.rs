@@ -16,6 +16,8 @@ mod maintenance;
 mod privileges;
 mod signals;
 mod socket;
+mod tls;
+mod tls_stream;
 mod worker;
 
 pub use error::Error;
@@ -35,6 +37,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tls::Tls;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -50,7 +53,6 @@ pub fn run(config: Config) -> Result<(), Error> {
     }
     let pidfile = config.pidfile.clone();
     let (in_background, verbose, coredumps) = (config.daemon, config.verbosity > 0, config.coredumps);
-    let auth_file = config.auth_file.clone();
     let running = start(config)?;
     let mut signals = signals::Signals::install(&running)?;
     files::write_ports(running.addresses());
@@ -60,20 +62,18 @@ pub fn run(config: Config) -> Result<(), Error> {
     } else {
         announce(&running);
     }
-    let engine = running.engine().clone();
-    running.serve(async || signals.stop(|| reload(&engine, auth_file.as_deref())).await)
+    let server = running.server.clone();
+    running.serve(async || signals.stop(|| server.reload()).await)
 }
 
 /// Binds the listeners and starts the workers: from then on clients are served.
 pub fn start(mut config: Config) -> Result<Running, Error> {
-    if config.tls.is_some() {
-        return Err(Error::Tls);
-    }
+    // Before root is given up: files may be root's alone.
+    let tls = config.tls.as_ref().map(Tls::read).transpose()?;
+    let users = config.auth_file.as_deref().map(read_users).transpose()?;
     if config.memory_file.is_some() {
         log(format_args!("warning: -e: items are not kept over a restart yet"));
     }
-    // Before root is given up: the file may be root's alone.
-    let users = config.auth_file.as_deref().map(read_users).transpose()?;
     privileges::raise_limits(&mut config)?;
     let mut listeners = listen::bind_tcp(&config)?;
     privileges::lock_memory(&config);
@@ -85,7 +85,10 @@ pub fn start(mut config: Config) -> Result<Running, Error> {
     if config.udp_port != 0 {
         log(format_args!("UDP port {} is not served: this server speaks TCP only", config.udp_port));
     }
-    let running = Running::new(config, listeners)?;
+    if let Some(tls) = &tls {
+        tls.check(&listeners)?;
+    }
+    let running = Running::new(config, listeners, tls)?;
     // Nobody is let in before `serve`.
     running.engine().set_users(users);
     Ok(running)
@@ -93,15 +96,6 @@ pub fn start(mut config: Config) -> Result<Running, Error> {
 
 fn read_users(path: &Path) -> Result<Users, Error> {
     Users::read(path).map_err(|source| Error::AuthFile { path: path.display().to_string(), source })
-}
-
-/// Reads again the files that may change while the server runs. One that cannot be read changes nothing.
-fn reload(engine: &Engine, auth_file: Option<&Path>) {
-    match auth_file.map(read_users) {
-        Some(Ok(users)) => engine.set_users(Some(users)),
-        Some(Err(error)) => log(format_args!("{error}; the users stay as they were")),
-        None => {}
-    }
 }
 
 /// A server whose listeners are bound and whose workers wait for connections.
@@ -124,6 +118,7 @@ pub(crate) struct Server {
     workers: Vec<Inbox>,
     /// The worker that gets the next connection.
     next_worker: AtomicUsize,
+    tls: Option<Tls>,
     stop: mpsc::Sender<Stop>,
     failure: Mutex<Option<Error>>,
 }
@@ -138,7 +133,7 @@ enum Stop {
 }
 
 impl Running {
-    fn new(config: Config, listeners: Vec<Listener>) -> Result<Running, Error> {
+    fn new(config: Config, listeners: Vec<Listener>, tls: Option<Tls>) -> Result<Running, Error> {
         let threads = config.threads.clamp(1, usize::from(u16::MAX));
         let mut inboxes = Vec::with_capacity(threads);
         let mut outsets = Vec::with_capacity(threads);
@@ -154,6 +149,7 @@ impl Running {
             engine: Arc::new(Engine::new(Arc::new(config))),
             workers: inboxes,
             next_worker: AtomicUsize::new(0),
+            tls,
             stop,
             failure: Mutex::default(),
         });
@@ -171,6 +167,7 @@ impl Running {
             runtime,
             server,
         };
+        running.let_clients_refresh_certificates();
         running.start_threads(outsets)?;
         running.start_accepting(listeners)?;
         Ok(running)
@@ -215,6 +212,19 @@ impl Running {
         Ok(())
     }
 
+    fn let_clients_refresh_certificates(&self) {
+        if self.server.tls.is_some() {
+            self.server.note_certificates();
+            // Weak, because the engine belongs to the server.
+            let server = Arc::downgrade(&self.server);
+            let refresh = move || match server.upgrade().map(|server| server.refresh_certificates()) {
+                Some(Err(error)) => Err(format!("SERVER_ERROR {error}")),
+                _ => Ok(()),
+            };
+            self.server.engine.on_refresh_certificates(Box::new(refresh));
+        }
+    }
+
     fn start_accepting(&mut self, listeners: Vec<Listener>) -> Result<(), Error> {
         let _inside = self.runtime.enter();
         let connections = &self.server.engine.connections;
@@ -251,6 +261,30 @@ impl Server {
         for worker in &self.workers {
             worker.order(order());
         }
+    }
+
+    /// Reads again the files that may change while the server runs. One that cannot be read changes nothing.
+    fn reload(&self) {
+        match self.engine.config.auth_file.as_deref().map(read_users) {
+            Some(Ok(users)) => self.engine.set_users(Some(users)),
+            Some(Err(error)) => log(format_args!("{error}; the users stay as they were")),
+            None => {}
+        }
+        if let Err(error) = self.refresh_certificates() {
+            log(format_args!("{error}; the certificates stay as they were"));
+        }
+    }
+
+    fn refresh_certificates(&self) -> Result<(), Error> {
+        if let Some(tls) = &self.tls {
+            tls.read_again()?;
+            self.note_certificates();
+        }
+        Ok(())
+    }
+
+    fn note_certificates(&self) {
+        self.engine.tls.refreshed.store(self.clock.now().seconds(), Ordering::Relaxed);
     }
 
     /// A client has asked the server to stop.

@@ -5,9 +5,8 @@ use super::connection::{Connection, Went};
 use super::desk::Desks;
 use super::error::Error;
 use super::{Server, log};
-use crate::command::{Address, CloseReason, Counts, State};
+use crate::command::{CloseReason, Counts};
 use mio::{Events, Poll, Registry, Token, Waker};
-use nix::sys::socket::{Shutdown, shutdown};
 use slab::Slab;
 use std::collections::VecDeque;
 use std::io;
@@ -51,6 +50,9 @@ pub(super) struct Outset {
     orders: Receiver<Order>,
     poll: Poll,
 }
+
+/// Seconds a client has to agree on TLS.
+const HANDSHAKE: u32 = 10;
 
 /// Events taken from the system at once.
 const EVENTS: usize = 256;
@@ -102,33 +104,9 @@ impl Worker {
         self.server.engine.verbosity.load(Ordering::Relaxed) > 1
     }
 
-    /// Ends the receiving side of each of the worker's connections: what has arrived can still be read and is
-    /// answered, then comes the end.
-    fn drain(&self) {
-        self.server.engine.connections.for_each(|connection| {
-            if connection.worker == self.index {
-                connection.set_close_reason(CloseReason::Shutdown);
-                // Only this thread closes the descriptor, and takes it from the table before: it is still the same.
-                let _ = shutdown(connection.fd as i32, Shutdown::Read);
-            }
-        });
-    }
-
-    /// Ends both sides of TCP connections that have been idle too long; the poll tells of it and they close.
-    fn end_idle(&self, timeout: u32) {
-        let second = self.server.clock.now().seconds();
-        self.server.engine.connections.for_each(|connection| {
-            let idle = second.saturating_sub(connection.last_command()) > timeout;
-            let concerned = connection.worker == self.index
-                && matches!(connection.peer, Address::Tcp(_))
-                && connection.state() != State::Watch
-                && connection.close_reason() == CloseReason::Normal;
-            if idle && concerned {
-                connection.set_close_reason(CloseReason::IdleTimeout);
-                self.counts.general.idle_kicks.increment();
-                let _ = shutdown(connection.fd as i32, Shutdown::Both);
-            }
-        });
+    /// Whether there is a reason to look through the connections now and then.
+    fn sweeps(&self) -> bool {
+        self.server.engine.config.idle_timeout > 0 || self.server.tls.is_some()
     }
 }
 
@@ -142,11 +120,10 @@ struct Shift {
 
 impl Shift {
     fn run(mut self, orders: &Receiver<Order>) {
-        let idle_timeout = self.worker.server.engine.config.idle_timeout;
         let mut events = Events::with_capacity(EVENTS);
         let mut swept = self.worker.server.clock.now().seconds();
         loop {
-            let wait = self.wait(idle_timeout);
+            let wait = self.wait();
             match self.worker.poll.poll(&mut events, wait) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     let failure = Error::system("wait for sockets", error);
@@ -180,11 +157,11 @@ impl Shift {
             if ordered && !orders.try_iter().all(|order| self.obey(order)) {
                 break;
             }
-            if idle_timeout > 0 {
+            if self.worker.sweeps() {
                 let second = self.worker.server.clock.now().seconds();
                 if second != swept {
                     swept = second;
-                    self.worker.end_idle(idle_timeout);
+                    self.sweep(second);
                 }
             }
         }
@@ -196,12 +173,45 @@ impl Shift {
 
     /// How long to wait for events: not at all while somebody is aside, to the clock's next second if connections are
     /// to be looked through then.
-    fn wait(&self, idle_timeout: u32) -> Option<Duration> {
+    fn wait(&self) -> Option<Duration> {
         if !self.aside.is_empty() {
             return Some(Duration::ZERO);
         }
-        (idle_timeout > 0)
-            .then(|| Duration::from_millis(1001 - self.worker.server.clock.now().millis() % 1000))
+        let worker = &self.worker;
+        worker.sweeps().then(|| Duration::from_millis(1001 - worker.server.clock.now().millis() % 1000))
+    }
+
+    /// Looks for connections whose time is over.
+    fn sweep(&mut self, second: u32) {
+        let worker = &self.worker;
+        if worker.server.tls.is_some() {
+            for (_, connection) in &self.connections {
+                if connection
+                    .handshaking_since()
+                    .is_some_and(|since| second.saturating_sub(since) > HANDSHAKE)
+                {
+                    worker.server.engine.tls.handshake_errors.fetch_add(1, Ordering::Relaxed);
+                    connection.end(CloseReason::Error);
+                }
+            }
+        }
+        let idle_timeout = worker.server.engine.config.idle_timeout;
+        if idle_timeout > 0 {
+            for (_, connection) in &self.connections {
+                if connection.is_idle(second, idle_timeout) {
+                    worker.counts.general.idle_kicks.increment();
+                    connection.end(CloseReason::IdleTimeout);
+                }
+            }
+        }
+    }
+
+    /// Ends the receiving side of each connection: what has arrived can still be read and is answered, then comes the
+    /// end.
+    fn drain(&self) {
+        for (_, connection) in &self.connections {
+            connection.end_receiving();
+        }
     }
 
     /// False if the worker is to end.
@@ -209,7 +219,7 @@ impl Shift {
         match order {
             Order::Serve(accepted) => self.serve(accepted),
             Order::GoOn(token) => self.go_on(token),
-            Order::Drain => self.worker.drain(),
+            Order::Drain => self.drain(),
             Order::End => return false,
         }
         true

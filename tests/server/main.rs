@@ -6,4 +6,5 @@ mod limit;
 mod process;
 mod started;
 mod stopping;
+mod tls;
 mod watching;

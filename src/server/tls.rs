@@ -1,0 +1,161 @@
+//! TLS settings: certificates and keys read from files, and read again while the server runs. Knows no socket.
+
+use super::error::Error;
+use super::listen::Listener;
+use crate::config::{self, ListenTls};
+use parking_lot::RwLock;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, crypto};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// TLS as the configuration wants it, with what was last read from its files.
+pub(super) struct Tls {
+    settings: config::Tls,
+    current: RwLock<Settings>,
+}
+
+/// What new connections get, by what their listener says.
+struct Settings {
+    /// As `ssl_verify_mode` says.
+    plain: Arc<ServerConfig>,
+    /// `btls:`: clients show no certificate.
+    basic: Arc<ServerConfig>,
+    /// `mtls:`: clients show one. Without authorities there is none that could be accepted.
+    mutual: Option<Arc<ServerConfig>>,
+}
+
+const NO_AUTHORITIES: &str =
+    "clients' certificates need authorities to be verified by: give -o ssl_ca_cert=FILE";
+
+/// Whether clients show certificates.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Clients {
+    Unknown,
+    MayShow,
+    MustShow,
+}
+
+impl Tls {
+    /// Reads the files.
+    pub(super) fn read(settings: &config::Tls) -> Result<Tls, Error> {
+        let current = RwLock::new(Settings::read(settings)?);
+        Ok(Tls { settings: settings.clone(), current })
+    }
+
+    /// Reads the files again, for connections from now on. If that fails nothing changes.
+    pub(super) fn read_again(&self) -> Result<(), Error> {
+        let settings = Settings::read(&self.settings)?;
+        *self.current.write() = settings;
+        Ok(())
+    }
+
+    /// What a connection through such a listener is to speak; `None` is no TLS.
+    pub(super) fn settings(&self, listener: ListenTls) -> Option<Arc<ServerConfig>> {
+        let current = self.current.read();
+        match listener {
+            ListenTls::Off => None,
+            ListenTls::Inherit => Some(current.plain.clone()),
+            ListenTls::Basic => Some(current.basic.clone()),
+            ListenTls::Mutual => current.mutual.clone(),
+        }
+    }
+
+    /// Whether all these listeners can be served.
+    pub(super) fn check(&self, listeners: &[Listener]) -> Result<(), Error> {
+        let mutual = listeners.iter().any(|listener| listener.tls == ListenTls::Mutual);
+        if mutual && self.current.read().mutual.is_none() {
+            return Err(Error::tls(Path::new("-l mtls:"), io::Error::other(NO_AUTHORITIES)));
+        }
+        Ok(())
+    }
+}
+
+impl Settings {
+    fn read(settings: &config::Tls) -> Result<Settings, Error> {
+        let clients = match settings.verify_mode {
+            0 => Clients::Unknown,
+            1 => Clients::MayShow,
+            _ => Clients::MustShow,
+        };
+        let basic = Arc::new(server_config(settings, Clients::Unknown)?);
+        Ok(Settings {
+            plain: match clients {
+                Clients::Unknown => basic.clone(),
+                _ => Arc::new(server_config(settings, clients)?),
+            },
+            mutual: match settings.ca_cert {
+                Some(_) => Some(Arc::new(server_config(settings, Clients::MustShow)?)),
+                None => None,
+            },
+            basic,
+        })
+    }
+}
+
+fn server_config(settings: &config::Tls, clients: Clients) -> Result<ServerConfig, Error> {
+    let failed = |error: rustls::Error| Error::tls(&settings.chain_cert, io::Error::other(error));
+    let provider = Arc::new(crypto::ring::default_provider());
+    let versions: &[&SupportedProtocolVersion] =
+        if settings.min_version >= 3 { &[&TLS13] } else { &[&TLS12, &TLS13] };
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(versions)
+        .map_err(failed)?;
+    let builder = match client_verifier(settings, clients, provider)? {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config =
+        builder.with_single_cert(certificates(&settings.chain_cert)?, key(settings)?).map_err(failed)?;
+    if !settings.session_cache {
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
+    Ok(config)
+}
+
+fn client_verifier(
+    settings: &config::Tls,
+    clients: Clients,
+    provider: Arc<crypto::CryptoProvider>,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, Error> {
+    if clients == Clients::Unknown {
+        return Ok(None);
+    }
+    let Some(path) = &settings.ca_cert else {
+        return Err(Error::tls(Path::new("-o ssl_verify_mode"), io::Error::other(NO_AUTHORITIES)));
+    };
+    let mut authorities = RootCertStore::empty();
+    for authority in certificates(path)? {
+        authorities.add(authority).map_err(|error| Error::tls(path, io::Error::other(error)))?;
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider);
+    let builder = if clients == Clients::MayShow { builder.allow_unauthenticated() } else { builder };
+    builder.build().map(Some).map_err(|error| Error::tls(path, io::Error::other(error)))
+}
+
+fn key(settings: &config::Tls) -> Result<PrivateKeyDer<'static>, Error> {
+    /// `ssl_keyformat`: DER.
+    const DER: u8 = 2;
+    let path = &settings.key;
+    let bytes = std::fs::read(path).map_err(|error| Error::tls(path, error))?;
+    if settings.keyformat == DER {
+        return PrivateKeyDer::try_from(bytes).map_err(|error| Error::tls(path, io::Error::other(error)));
+    }
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| Error::tls(path, io::Error::other(error)))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let bytes = std::fs::read(path).map_err(|error| Error::tls(path, error))?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let certificates = certificates.map_err(|error| Error::tls(path, io::Error::other(error)))?;
+    if certificates.is_empty() {
+        return Err(Error::tls(path, io::Error::other("there is no certificate in it (PEM is read)")));
+    }
+    Ok(certificates)
+}

@@ -1,0 +1,202 @@
+//! TLS over real sockets, with certificates made for the test.
+
+use super::client::{Client, Stream};
+use super::started::{Started, command, run, wait_until};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+type Secure = StreamOwned<ClientConnection, TcpStream>;
+
+impl Stream for Secure {
+    fn limit_reads(&self, limit: Duration) {
+        self.sock.limit_reads(limit);
+    }
+}
+
+/// An authority, and what it has signed.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Authority {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Authority { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
+    }
+
+    /// A certificate for 127.0.0.1 and its key, in PEM.
+    fn sign(&self) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
+    /// Writes a new certificate and key where the server looks for them; what the certificate is.
+    fn issue(&self, directory: &Path) -> CertificateDer<'static> {
+        let (certificate, key) = self.sign();
+        std::fs::write(directory.join("chain"), &certificate).unwrap();
+        std::fs::write(directory.join("key"), key).unwrap();
+        std::fs::write(directory.join("authorities"), self.issuer.pem()).unwrap();
+        CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()
+    }
+
+    fn client(
+        &self,
+        server: &Started,
+        versions: &[&'static SupportedProtocolVersion],
+        own: bool,
+    ) -> Client<Secure> {
+        let mut authorities = RootCertStore::empty();
+        authorities.add(self.issuer.der().clone()).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(authorities);
+        let config = if own {
+            let (certificate, key) = self.sign();
+            let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+            builder
+                .with_client_auth_cert(
+                    vec![certificate],
+                    PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+                )
+                .unwrap()
+        } else {
+            builder.with_no_client_auth()
+        };
+        let session = ClientConnection::new(Arc::new(config), "127.0.0.1".try_into().unwrap()).unwrap();
+        Client::new(StreamOwned::new(session, TcpStream::connect(server.address()).unwrap()))
+    }
+
+    fn plain_client(&self, server: &Started) -> Client<Secure> {
+        self.client(server, rustls::ALL_VERSIONS, false)
+    }
+}
+
+const FILES: &str = "ssl_chain_cert=chain,ssl_key=key,ssl_ca_cert=authorities";
+
+fn start(authority: &Authority, options: &[&str]) -> Started {
+    let mut all = vec!["-Z", "-o", FILES];
+    all.extend(options);
+    let (command, directory) = command(&all);
+    authority.issue(&directory);
+    Started::from((command, directory))
+}
+
+/// Whether the server takes this client: it may find out only when it reads.
+fn is_served(client: &mut Client<Secure>) -> bool {
+    let mut reply = [0; 4];
+    let stream = client.stream.get_mut();
+    stream.write_all(b"mn\r\n").is_ok() && stream.read_exact(&mut reply).is_ok() && &reply == b"MN\r\n"
+}
+
+#[test]
+fn values_of_any_length_pass_both_ways() {
+    let authority = Authority::new();
+    let server = start(&authority, &["-t", "1", "-I", "8m"]);
+    let mut client = authority.plain_client(&server);
+    for length in [0, 1, 1000, 20_000, 5_000_000] {
+        let value: Vec<u8> = (0..length).map(|index: usize| b'a' + (index % 23) as u8).collect();
+        client.send([format!("set k 0 0 {length}\r\n").as_bytes(), &value, b"\r\n"].concat());
+        assert_eq!(client.line(), "STORED\r\n");
+        client.send("get k\r\n");
+        assert_eq!(client.line(), format!("VALUE k 0 {length}\r\n"));
+        let mut reply = vec![0; length + 2];
+        client.stream.read_exact(&mut reply).unwrap();
+        assert!(reply[..length] == value, "{length}");
+        assert_eq!(client.line(), "END\r\n");
+    }
+    assert_eq!(client.say("set k 0 0 3\r\nabc\r\n"), "STORED\r\n");
+    client.send("get k\r\n".repeat(5000));
+    client.send("quit\r\n");
+    assert!(client.rest() == b"VALUE k 0 3\r\nabc\r\nEND\r\n".repeat(5000));
+}
+
+#[test]
+fn who_does_not_speak_tls_is_not_served() {
+    let authority = Authority::new();
+    let server = start(&authority, &[]);
+    let mut plain = server.connect();
+    plain.send("get a\r\n");
+    let mut reply = Vec::new();
+    let _ = plain.stream.read_to_end(&mut reply);
+    assert!(!reply.starts_with(b"END"), "{reply:?}");
+    let mut client = authority.plain_client(&server);
+    assert_eq!(client.stat("ssl_handshake_errors"), "1");
+    assert_eq!(client.stat("accepting_conns"), "1");
+}
+
+#[test]
+fn who_says_nothing_is_closed() {
+    let server = start(&Authority::new(), &[]);
+    assert!(server.connect().rest().is_empty());
+}
+
+#[test]
+fn a_listener_may_be_left_without_tls() {
+    let authority = Authority::new();
+    let server = start(&authority, &["-l", "notls:127.0.0.1"]);
+    assert_eq!(server.connect().say("version\r\n"), "VERSION 1.6.45\r\n");
+}
+
+#[test]
+fn the_lowest_version_is_kept() {
+    let authority = Authority::new();
+    let server = start(&authority, &["-o", "ssl_min_version=3"]);
+    assert!(is_served(&mut authority.client(&server, &[&rustls::version::TLS13], false)));
+    assert!(!is_served(&mut authority.client(&server, &[&rustls::version::TLS12], false)));
+}
+
+#[test]
+fn clients_show_certificates_where_they_must() {
+    let authority = Authority::new();
+    for options in [["-o", "ssl_verify_mode=2"], ["-l", "mtls:127.0.0.1"]] {
+        let server = start(&authority, &options);
+        assert!(is_served(&mut authority.client(&server, rustls::ALL_VERSIONS, true)), "{options:?}");
+        assert!(!is_served(&mut authority.plain_client(&server)), "{options:?}");
+    }
+    let server = start(&authority, &["-o", "ssl_verify_mode=1"]);
+    assert!(is_served(&mut authority.client(&server, rustls::ALL_VERSIONS, true)));
+    assert!(is_served(&mut authority.plain_client(&server)));
+}
+
+#[test]
+fn new_certificates_are_taken_without_a_restart() {
+    let authority = Authority::new();
+    let server = start(&authority, &[]);
+    let shown = || {
+        let mut client = authority.plain_client(&server);
+        assert!(is_served(&mut client));
+        client.stream.get_ref().conn.peer_certificates().unwrap()[0].clone().into_owned()
+    };
+    let mut staying = authority.plain_client(&server);
+
+    let second = authority.issue(&server.directory);
+    assert_ne!(shown(), second);
+    assert_eq!(staying.say("refresh_certs\r\n"), "OK\r\n");
+    assert_eq!(shown(), second);
+
+    let third = authority.issue(&server.directory);
+    server.signal("-HUP");
+    wait_until("the new certificate", || shown() == third);
+
+    // What cannot be read changes nothing.
+    std::fs::write(server.directory.join("chain"), "no certificate").unwrap();
+    assert!(staying.say("refresh_certs\r\n").contains("chain"));
+    assert_eq!(shown(), third);
+}
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    let output = run(&["-Z", "-o", "ssl_chain_cert=missing-chain,ssl_key=missing-key"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("missing-chain"));
+}
