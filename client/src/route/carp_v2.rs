@@ -3,6 +3,7 @@
 
 use crate::members::Members;
 use std::cmp::Ordering;
+use std::hint::select_unpredictable;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 /// Members scored between two looks at the best of them; see [`argmax`].
@@ -124,8 +125,10 @@ impl KeyHash {
 #[inline]
 fn argmax(seeds: &[u64], key: KeyHash) -> (usize, u64) {
     let (blocks, rest) = seeds.as_chunks::<BLOCK>();
-    let mut best = 0;
-    let mut best_block = None;
+    if blocks.is_empty() {
+        return search(rest, key);
+    }
+    let (mut best, mut best_block) = (0, 0);
     for (number, block) in blocks.iter().enumerate() {
         let mut top = [0u64; 4];
         for lanes in block.as_chunks::<4>().0 {
@@ -134,25 +137,32 @@ fn argmax(seeds: &[u64], key: KeyHash) -> (usize, u64) {
             }
         }
         let top = top[0].max(top[1]).max(top[2].max(top[3]));
-        if top > best || best_block.is_none() {
-            best = top;
-            best_block = Some(number);
+        if top > best {
+            (best, best_block) = (top, number);
         }
     }
-    let mut place = None;
-    for (offset, &seed) in rest.iter().enumerate() {
+    if !rest.is_empty() {
+        let (place, hash) = search(rest, key);
+        if hash > best {
+            return (blocks.len() * BLOCK + place, hash);
+        }
+    }
+    let within = blocks[best_block].iter().position(|&seed| key.mix(seed) == best);
+    (best_block * BLOCK + within.unwrap_or(0), best)
+}
+
+/// The same for a few members, without branches on who is ahead: nobody can predict those.
+#[inline(always)]
+fn search(seeds: &[u64], key: KeyHash) -> (usize, u64) {
+    let mut best = key.mix(seeds[0]);
+    let mut best_place = 0;
+    for (place, &seed) in seeds.iter().enumerate().skip(1) {
         let hash = key.mix(seed);
-        if hash > best || (place.is_none() && best_block.is_none()) {
-            best = hash;
-            place = Some(blocks.len() * BLOCK + offset);
-        }
+        let better = hash > best;
+        best = select_unpredictable(better, hash, best);
+        best_place = select_unpredictable(better, place, best_place);
     }
-    let place = place.unwrap_or_else(|| {
-        let number = best_block.unwrap_or(0);
-        let within = blocks[number].iter().position(|&seed| key.mix(seed) == best);
-        number * BLOCK + within.unwrap_or(0)
-    });
-    (place, best)
+    (best_place, best)
 }
 
 /// Rule 4: the top 52 bits of a hash as a number strictly between 0 and 1, exact in binary64.
@@ -176,7 +186,7 @@ fn minus_ln(u: f64) -> f64 {
     let s = (m - 1.0) / (m + 1.0);
     let z = s * s;
     let mut series = 0.0;
-    for j in (0..=11).rev() {
+    for j in (0..=9).rev() {
         series = series * z + 1.0 / f64::from(2 * j + 1);
     }
     -(f64::from(exponent) * std::f64::consts::LN_2 + 2.0 * s * series)
