@@ -166,6 +166,16 @@ impl Carp {
         self.scheme
     }
 
+    /// Whether keys are routed by the inside of their `{...}`.
+    pub fn has_hash_tags(&self) -> bool {
+        self.hash_tags
+    }
+
+    /// The same scheme over another list.
+    pub fn with_members(&self, members: Members) -> Result<Carp, MembersError> {
+        Ok(Carp::with_scheme(members, self.scheme)?.hash_tags(self.hash_tags))
+    }
+
     fn routed_part<'k>(&self, key: &'k [u8]) -> &'k [u8] {
         if self.hash_tags { hash_tag(key) } else { key }
     }

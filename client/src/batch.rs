@@ -1,0 +1,221 @@
+//! Many operations at once: scattered to their owners, gathered in order, each with its own outcome.
+
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+use crate::key::Key;
+use crate::node::Node;
+use crate::observe::{self, Tally};
+use crate::op::{Get, Op, OpKind, Outcome};
+use crate::protocol::{Reply, Request};
+use crate::value::Item;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Operations that are sent together, one group per member, and answered together. Their order is kept for each
+/// key, not between keys.
+///
+/// ```no_run
+/// # async fn run(client: memcarp_client::Client) -> Result<(), memcarp_client::Error> {
+/// use memcarp_client::op::{Count, Delete, Store};
+/// use std::time::Duration;
+/// let results = client
+///     .batch()
+///     .add(Store::set("user:1", "Ada").ttl(Duration::from_secs(60)))
+///     .add(Count::up("logins", 1))
+///     .add(Delete::new("user:2"))
+///     .send()
+///     .await; // one Result per operation, in this order
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is sent until send"]
+pub struct Batch<'c> {
+    client: &'c Client,
+    ops: Vec<Op>,
+    quiet: bool,
+    timeout: Option<Duration>,
+}
+
+impl<'c> Batch<'c> {
+    pub(crate) fn new(client: &'c Client) -> Batch<'c> {
+        Batch { client, ops: Vec::new(), quiet: false, timeout: None }
+    }
+
+    /// Adds an operation.
+    #[allow(clippy::should_implement_trait)] // `a + b` would say less.
+    pub fn add(mut self, op: impl Into<Op>) -> Batch<'c> {
+        self.ops.push(op.into());
+        self
+    }
+
+    /// Adds many.
+    pub fn extend(mut self, ops: impl IntoIterator<Item = impl Into<Op>>) -> Batch<'c> {
+        self.ops.extend(ops.into_iter().map(Into::into));
+        self
+    }
+
+    /// Lets servers leave out the usual answers (success of a write, a miss of a read), which saves most of what
+    /// they send. Then a store's new version and a counter's new value are not known, and an error that could
+    /// belong to several operations is reported for each of them.
+    pub fn quiet(mut self) -> Batch<'c> {
+        self.quiet = true;
+        self
+    }
+
+    /// Waits this long at most.
+    pub fn timeout(mut self, timeout: Duration) -> Batch<'c> {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sends everything and waits for everything: one result per operation, in the order they were added.
+    ///
+    /// A member that fails fails its own operations only. An operation that is wrong in itself (its key is too
+    /// long, say) is not sent and does not stop the others.
+    pub async fn send(self) -> Vec<Result<Outcome, Error>> {
+        let client = self.client;
+        let fleet = client.fleet();
+        let deadline = client.deadline(self.timeout);
+        let mut results: Vec<Option<Result<Outcome, Error>>> = Vec::with_capacity(self.ops.len());
+        let mut groups: HashMap<usize, Group> = HashMap::new();
+        for (place, op) in self.ops.into_iter().enumerate() {
+            let kind = op.kind();
+            match op.into_request().and_then(|request| client.prepare(&fleet, request)) {
+                Ok(request) => {
+                    let key = request.key().cloned().unwrap_or_else(|| Key::from(""));
+                    let group = groups.entry(fleet.carp.owner_index(key.as_bytes())).or_default();
+                    group.sent.push((place, kind, key));
+                    group.requests.push(request);
+                    results.push(None);
+                }
+                Err(error) => results.push(Some(Err(error))),
+            }
+        }
+        let quiet = self.quiet;
+        let calls = groups.into_iter().map(|(owner, group)| {
+            let node = &fleet.nodes[owner];
+            let admitted = fleet.admits(node, &client.inner.config.health);
+            Box::pin(async move {
+                let replies = if admitted {
+                    node.call_many(group.requests, quiet, deadline).await
+                } else {
+                    refuse(node, &group.requests)
+                };
+                (group.sent, replies)
+            })
+        });
+        for (sent, replies) in crate::join::join_all(calls.collect()).await {
+            for ((place, kind, key), reply) in sent.into_iter().zip(replies) {
+                let outcome = reply.and_then(|reply| kind.outcome(key, reply));
+                tally(&outcome);
+                results[place] = Some(outcome);
+            }
+        }
+        let unanswered = || Err(Error::new(ErrorKind::ConnectionLost));
+        results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect()
+    }
+}
+
+#[derive(Default)]
+struct Group {
+    sent: Vec<(usize, OpKind, Key)>,
+    requests: Vec<Request>,
+}
+
+fn refuse(node: &Arc<Node>, requests: &[Request]) -> Vec<Result<Option<Reply>, Error>> {
+    requests
+        .iter()
+        .map(|request| {
+            if let (true, Some(key)) = (request.is_change(), request.key()) {
+                node.missed(key);
+            }
+            Err(Error::new(ErrorKind::MemberDown).at(node.name()))
+        })
+        .collect()
+}
+
+fn tally(outcome: &Result<Outcome, Error>) {
+    match outcome {
+        Ok(Outcome::Get(Some(_))) => observe::request(Tally::Hit),
+        Ok(Outcome::Get(None)) => observe::request(Tally::Miss),
+        Ok(_) => observe::request(Tally::Done),
+        Err(error) => observe::error(error),
+    }
+}
+
+/// What a read of many keys found, and which of them could not be asked for.
+#[derive(Clone, Debug)]
+#[must_use = "some keys may not have been asked for"]
+pub struct Found {
+    /// By key asked for, in order: its item, if it was found.
+    pub items: Vec<Option<Item>>,
+    /// What kept other keys from being asked for. Their items are `None` too, but that is no miss.
+    pub failures: Vec<Failure>,
+}
+
+/// Keys that could not be asked for, and why.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Failure {
+    /// Why, and by [`Error::member`] where.
+    pub error: Error,
+    /// The places of the keys in the list that was asked for.
+    pub places: Vec<usize>,
+}
+
+impl Found {
+    /// Whether every key could be asked for.
+    pub fn is_complete(&self) -> bool {
+        self.failures.is_empty()
+    }
+
+    /// The items that were found.
+    pub fn hits(&self) -> impl Iterator<Item = &Item> {
+        self.items.iter().flatten()
+    }
+}
+
+impl Client {
+    /// Reads many keys with one round trip to each of their owners, misses left out on the wire.
+    ///
+    /// ```no_run
+    /// # async fn run(client: memcarp_client::Client) {
+    /// let found = client.get_many(["user:1", "user:2", "user:3"]).await;
+    /// for item in found.hits() {
+    ///     println!("{} has {} bytes", item.key, item.size);
+    /// }
+    /// for failure in &found.failures {
+    ///     eprintln!("{} keys not asked for: {}", failure.places.len(), failure.error);
+    /// }
+    /// # }
+    /// ```
+    pub async fn get_many<K: Into<Key>>(&self, keys: impl IntoIterator<Item = K>) -> Found {
+        let results = self.batch().extend(keys.into_iter().map(Get::new)).quiet().send().await;
+        let mut found = Found { items: Vec::with_capacity(results.len()), failures: Vec::new() };
+        for (place, result) in results.into_iter().enumerate() {
+            match result {
+                Ok(Outcome::Get(item)) => found.items.push(item),
+                Ok(_) => found.items.push(None),
+                Err(error) => {
+                    found.items.push(None);
+                    found.failed(place, error);
+                }
+            }
+        }
+        found
+    }
+}
+
+impl Found {
+    /// One failure per member and kind, not one per key.
+    fn failed(&mut self, place: usize, error: Error) {
+        let same = |failure: &&mut Failure| {
+            failure.error.kind() == error.kind() && failure.error.member() == error.member()
+        };
+        match self.failures.iter_mut().find(same) {
+            Some(failure) => failure.places.push(place),
+            None => self.failures.push(Failure { error, places: vec![place] }),
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! The client: which member is asked, when another one is, and what the caller is told.
+
+use crate::batch::Batch;
+use crate::builder::{Builder, Config};
+use crate::call::{Call, CallOptions};
+use crate::error::{Error, ErrorKind, SourceElsewhere};
+use crate::events::{Event, Events};
+use crate::fleet::Fleet;
+use crate::key::{Key, Ttl};
+use crate::members::Members;
+use crate::node::Node;
+use crate::observe::{self, Tally};
+use crate::op::sealed::AnyReply;
+use crate::op::{Count, Delete, Get, Operation, Store, Touch};
+use crate::protocol::{Code, Mode, Reply, Request};
+use crate::route::Carp;
+use crate::value::Value;
+use std::fmt;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+
+/// A client of an array of cache nodes. Cheap to clone; all clones share connections and health.
+///
+/// Connections are made when first needed, one per member unless configured otherwise, and shared by all
+/// requests. The client must be used within a tokio runtime with time and IO enabled.
+#[derive(Clone)]
+pub struct Client {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) events: Events,
+    fleet: RwLock<Arc<Fleet>>,
+    /// Held while a new fleet is made, so that two updates do not lose one another's nodes.
+    updating: Mutex<()>,
+    pub(crate) flights: crate::flight::Flights,
+    #[cfg(feature = "near-cache")]
+    pub(crate) near: Option<crate::near::NearCache>,
+}
+
+impl Client {
+    /// A client with the usual settings.
+    ///
+    /// ```no_run
+    /// # use memcarp_client::{Client, Members};
+    /// let client = Client::new("10.0.0.1, 10.0.0.2, big=10.0.0.3:11212*2".parse::<Members>()?)?;
+    /// # Ok::<(), memcarp_client::Error>(())
+    /// ```
+    pub fn new(members: Members) -> Result<Client, Error> {
+        Client::builder().members(members).build()
+    }
+
+    /// Starts from the usual settings.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn from_config(carp: Carp, config: Config) -> Result<Client, Error> {
+        let events = Events::new();
+        let fleet = Fleet::new(carp, None, |member| config.node(member, &events))?;
+        Ok(Client {
+            inner: Arc::new(Inner {
+                #[cfg(feature = "near-cache")]
+                near: config.near_cache.as_ref().map(crate::near::NearCache::new),
+                config,
+                events,
+                fleet: RwLock::new(Arc::new(fleet)),
+                updating: Mutex::new(()),
+                flights: crate::flight::Flights::default(),
+            }),
+        })
+    }
+
+    /// Reads an item: `Some` if it is there.
+    ///
+    /// If the owner cannot be reached this is a miss, unless the call is [`strict`](Call::strict).
+    pub fn get(&self, key: impl Into<Key>) -> Call<'_, Get> {
+        Call::new(self, Get::new(key))
+    }
+
+    /// Stores a value, whether or not the key exists.
+    pub fn set(&self, key: impl Into<Key>, value: impl Into<Value>) -> Call<'_, Store> {
+        Call::new(self, Store::set(key, value))
+    }
+
+    /// Stores a value only if the key does not exist.
+    pub fn add(&self, key: impl Into<Key>, value: impl Into<Value>) -> Call<'_, Store> {
+        Call::new(self, Store::add(key, value))
+    }
+
+    /// Stores a value only if the key exists.
+    pub fn replace(&self, key: impl Into<Key>, value: impl Into<Value>) -> Call<'_, Store> {
+        Call::new(self, Store::replace(key, value))
+    }
+
+    /// Adds to the end of a value.
+    pub fn append(&self, key: impl Into<Key>, value: impl Into<Value>) -> Call<'_, Store> {
+        Call::new(self, Store::append(key, value))
+    }
+
+    /// Adds before a value.
+    pub fn prepend(&self, key: impl Into<Key>, value: impl Into<Value>) -> Call<'_, Store> {
+        Call::new(self, Store::prepend(key, value))
+    }
+
+    /// Deletes an item, or marks it stale.
+    pub fn delete(&self, key: impl Into<Key>) -> Call<'_, Delete> {
+        Call::new(self, Delete::new(key))
+    }
+
+    /// Gives an item a new time to live.
+    pub fn touch(&self, key: impl Into<Key>, ttl: impl Into<Ttl>) -> Call<'_, Touch> {
+        Call::new(self, Touch::new(key, ttl))
+    }
+
+    /// Adds to a counter.
+    pub fn increment(&self, key: impl Into<Key>, delta: u64) -> Call<'_, Count> {
+        Call::new(self, Count::up(key, delta))
+    }
+
+    /// Subtracts from a counter.
+    pub fn decrement(&self, key: impl Into<Key>, delta: u64) -> Call<'_, Count> {
+        Call::new(self, Count::down(key, delta))
+    }
+
+    /// Sends an operation that was made apart from the client.
+    pub fn call<O: Operation>(&self, op: O) -> Call<'_, O> {
+        Call::new(self, op)
+    }
+
+    /// Starts a batch: operations that are sent together and answered together.
+    pub fn batch(&self) -> Batch<'_> {
+        Batch::new(self)
+    }
+
+    /// Which members there are and which keys they own, at this moment.
+    pub fn routing(&self) -> Carp {
+        self.fleet().carp.clone()
+    }
+
+    /// The number of the member list in use: 1 at first, one more with each change.
+    pub fn epoch(&self) -> u64 {
+        self.fleet().epoch
+    }
+
+    /// Replaces the member list. Requests under way are finished where they were sent; members in both lists keep
+    /// their connections and their health. A list equal to the one in use changes nothing.
+    pub fn update_members(&self, members: Members) -> Result<u64, Error> {
+        let _guard = self.inner.updating.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let before = self.fleet();
+        if *before.carp.members() == members {
+            return Ok(before.epoch);
+        }
+        let carp = before.carp.with_members(members)?;
+        let config = &self.inner.config;
+        let fleet = Fleet::new(carp, Some(&before), |member| config.node(member, &self.inner.events))?;
+        let epoch = fleet.epoch;
+        *self.inner.fleet.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(fleet);
+        self.inner.events.send(Event::Members { epoch });
+        Ok(epoch)
+    }
+
+    /// The names of the members taken for down.
+    pub fn down_members(&self) -> Vec<String> {
+        let fleet = self.fleet();
+        fleet.nodes.iter().filter(|node| node.is_down()).map(|node| node.name().to_string()).collect()
+    }
+
+    /// Listens to members going down, coming back and being replaced.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.inner.events.subscribe()
+    }
+
+    /// Tells every member that the data behind `source` has changed, so that everything derived from it expires
+    /// on all of them: for sources that items on many members share, such as a tag.
+    ///
+    /// By member: its name, and whether it was told. A member that was not told is told before it is read again.
+    pub async fn update_source_everywhere(&self, source: impl Into<Key>) -> Vec<(String, Result<(), Error>)> {
+        let key = source.into();
+        self.everywhere(|| {
+            Request::Delete(crate::protocol::Delete { key: key.clone(), compare: None, stale: None })
+        })
+        .await
+        .into_iter()
+        .map(|(name, result)| (name, result.map(drop)))
+        .collect()
+    }
+
+    /// Drops everything on every member.
+    pub async fn flush_all(&self) -> Vec<(String, Result<(), Error>)> {
+        let results = self.everywhere(|| Request::Flush { delay_seconds: 0 }).await;
+        results.into_iter().map(|(name, result)| (name, result.map(drop))).collect()
+    }
+
+    /// Every member's version string.
+    pub async fn versions(&self) -> Vec<(String, Result<String, Error>)> {
+        let text = |reply: Reply| match reply.code {
+            Code::Text(text) => text.strip_prefix("VERSION ").unwrap_or(&text).to_owned(),
+            _ => String::new(),
+        };
+        let results = self.everywhere(|| Request::Version).await;
+        results.into_iter().map(|(name, result)| (name, result.map(text))).collect()
+    }
+
+    /// Every member's statistics: `""` for the general ones, `"items"`, `"settings"` and so on for others.
+    pub async fn stats(&self, which: &str) -> Vec<(String, Result<Vec<(String, String)>, Error>)> {
+        if which.chars().any(|c| c.is_control()) {
+            return Vec::new();
+        }
+        let entries = |reply: Reply| match reply.code {
+            Code::Stats(entries) => entries,
+            _ => Vec::new(),
+        };
+        let results = self.everywhere(|| Request::Stats(which.to_owned())).await;
+        results.into_iter().map(|(name, result)| (name, result.map(entries))).collect()
+    }
+
+    async fn everywhere(&self, request: impl Fn() -> Request) -> Vec<(String, Result<Reply, Error>)> {
+        let fleet = self.fleet();
+        let deadline = self.deadline(None);
+        let calls = fleet.nodes.iter().map(|node| {
+            let request = request();
+            let fleet = &fleet;
+            Box::pin(async move {
+                let result = self.ask(fleet, node, request, deadline).await;
+                (node.name().to_string(), result)
+            })
+        });
+        crate::join::join_all(calls.collect()).await
+    }
+
+    pub(crate) fn fleet(&self) -> Arc<Fleet> {
+        self.inner.fleet.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    pub(crate) fn deadline(&self, timeout: Option<Duration>) -> Instant {
+        Instant::now() + timeout.unwrap_or(self.inner.config.timeout)
+    }
+
+    pub(crate) async fn run<O: Operation>(&self, op: O, options: CallOptions) -> Result<O::Outcome, Error> {
+        let request = op.into_request()?.0;
+        let key = request.key().cloned().unwrap_or_else(|| Key::from(""));
+        #[cfg(feature = "near-cache")]
+        if let Some(near) = &self.inner.near {
+            if let Some(reply) = near.answer(&request) {
+                observe::request(Tally::NearHit);
+                return O::outcome(key, Some(AnyReply(reply)));
+            }
+        }
+        match self.execute(request, options.timeout).await {
+            Ok((reply, _)) => O::outcome(key, Some(AnyReply(reply))),
+            Err(error) if error.is_member_fault() && !options.strict => O::when_unreachable().ok_or(error),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends one request to the owner of its key, or to the stand-in if that is allowed. Says who answered.
+    pub(crate) async fn execute(
+        &self,
+        request: Request,
+        timeout: Option<Duration>,
+    ) -> Result<(Reply, Arc<Node>), Error> {
+        let fleet = self.fleet();
+        let deadline = self.deadline(timeout);
+        let request = self.prepare(&fleet, request)?;
+        let key = request.key().cloned().unwrap_or_else(|| Key::from(""));
+        let owner = fleet.owner(key.as_bytes());
+        #[cfg(feature = "near-cache")]
+        let _near = self.inner.near.as_ref().map(|near| near.watch(&request));
+        let fallback = self.inner.config.fallback.map(|cap| capped(request.clone(), cap));
+        let mut result = self.ask(&fleet, owner, request, deadline).await;
+        let mut answered_by = owner;
+        if let (Err(error), Some(request)) = (&result, fallback) {
+            // Only if the owner surely has not carried it out, or there is nothing to carry out.
+            let untouched = matches!(error.kind(), ErrorKind::MemberDown | ErrorKind::Connect);
+            if (untouched || (request.is_read() && error.is_member_fault()))
+                && let Some(stand_in) = fleet.stand_in(key.as_bytes())
+            {
+                observe::request(Tally::Fallback);
+                result = stand_in.call(request, deadline).await;
+                answered_by = stand_in;
+            }
+        }
+        match &result {
+            Ok(reply) => {
+                #[cfg(feature = "near-cache")]
+                if let Some(near) = _near {
+                    near.learn(reply);
+                }
+                observe::request(match reply.code {
+                    Code::Miss => Tally::Miss,
+                    Code::Done if reply.value.is_some() => Tally::Hit,
+                    _ => Tally::Done,
+                });
+            }
+            Err(error) => observe::error(error),
+        }
+        result.map(|reply| (reply, answered_by.clone()))
+    }
+
+    async fn ask(
+        &self,
+        fleet: &Fleet,
+        node: &Arc<Node>,
+        request: Request,
+        deadline: Instant,
+    ) -> Result<Reply, Error> {
+        if fleet.admits(node, &self.inner.config.health) {
+            return node.call(request, deadline).await;
+        }
+        if let (true, Some(key)) = (request.is_change(), request.key()) {
+            node.missed(key);
+        }
+        Err(Error::new(ErrorKind::MemberDown).at(node.name()))
+    }
+
+    /// Checks what only the client can, and compresses.
+    pub(crate) fn prepare(&self, fleet: &Fleet, mut request: Request) -> Result<Request, Error> {
+        if let Request::Store(store) = &mut request {
+            let owner = fleet.carp.owner_index(store.key.as_bytes());
+            for source in &store.sources {
+                let source_owner = fleet.carp.owner_index(source.key.as_bytes());
+                if source_owner != owner {
+                    return Err(Error::new(ErrorKind::SourceElsewhere(Box::new(SourceElsewhere {
+                        key: store.key.to_string(),
+                        member: fleet.nodes[owner].name().to_string(),
+                        source: source.key.to_string(),
+                        source_member: fleet.nodes[source_owner].name().to_string(),
+                    }))));
+                }
+            }
+            // A piece cannot be compressed by itself: it joins what is there.
+            if matches!(store.mode, Mode::Set | Mode::Add | Mode::Replace) {
+                let value = std::mem::take(&mut store.value);
+                (store.value, store.flags) =
+                    crate::codec::encode(value, store.flags, self.inner.config.compress_above);
+            }
+        }
+        Ok(request)
+    }
+}
+
+/// What a stand-in holds must not outlive the owner's return by much.
+pub(crate) fn capped(mut request: Request, cap: Duration) -> Request {
+    let shorten = |ttl: &mut Ttl| {
+        *ttl = match *ttl {
+            Ttl::After(given) => Ttl::After(given.min(cap)),
+            Ttl::Never => Ttl::After(cap),
+        }
+    };
+    match &mut request {
+        Request::Store(store) => {
+            shorten(&mut store.ttl);
+            store.vivify.iter_mut().for_each(shorten);
+        }
+        Request::Get(get) => {
+            get.touch.iter_mut().for_each(shorten);
+            get.vivify.iter_mut().for_each(shorten);
+        }
+        Request::Count(count) => {
+            count.touch.iter_mut().for_each(shorten);
+            if let Some((_, ttl)) = &mut count.initial {
+                shorten(ttl);
+            }
+        }
+        Request::Delete(delete) => delete.stale.iter_mut().flatten().for_each(shorten),
+        Request::Touch { ttl, .. } => shorten(ttl),
+        Request::Flush { .. } | Request::Version | Request::Stats(_) => {}
+    }
+    request
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fleet = self.fleet();
+        f.debug_struct("Client")
+            .field("epoch", &fleet.epoch)
+            .field("members", &fleet.carp.members().len())
+            .finish()
+    }
+}

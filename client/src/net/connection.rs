@@ -1,0 +1,347 @@
+//! One connection: writes requests, reads replies, hands each reply to whoever waits at the head of the line.
+//!
+//! This is where cancellation is made safe. The connection alone owns the stream and the line of waiting
+//! requests. A request enters the line in the same step that queues its bytes, and leaves it only when its
+//! whole reply has been read, whether or not anybody still wants it: a caller that has gone away only
+//! leaves a receiver that is dropped, never a place in the line.
+
+use super::NetConfig;
+use super::transport::Transport;
+use crate::error::{Error, ErrorKind};
+use crate::protocol::{Code, Dialect, Output, QuietReplies, Reply, ReplyParser, Request, Shape};
+use bytes::BytesMut;
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, Sleep};
+
+/// Requests sent and not yet answered, beyond which no new work is taken.
+const MAX_WAITING: usize = 4096;
+/// Bytes queued for writing, beyond which no new work is taken.
+const MAX_OUTPUT_BYTES: usize = 1 << 20;
+const READ_BYTES: usize = 16 * 1024;
+const SLICES: usize = 16;
+
+/// Something to be sent, and where its outcome goes.
+pub(crate) enum Work {
+    One {
+        request: Request,
+        reply: oneshot::Sender<Result<Reply, Error>>,
+    },
+    /// Sent in one go and answered together, in order. Quiet ones that kept silent have no reply.
+    Many {
+        requests: Vec<Request>,
+        quiet: bool,
+        reply: oneshot::Sender<ManyReplies>,
+    },
+}
+
+/// By request: the reply, nothing if it was quiet and went as usual, or why there is none.
+pub(crate) type ManyReplies = Vec<Result<Option<Reply>, Error>>;
+
+impl Work {
+    /// Whether nobody waits for it any longer.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        match self {
+            Work::One { reply, .. } => reply.is_closed(),
+            Work::Many { reply, .. } => reply.is_closed(),
+        }
+    }
+
+    pub(crate) fn fail(self, error: &Error) {
+        match self {
+            Work::One { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Work::Many { requests, reply, .. } => {
+                drop(reply.send(requests.iter().map(|_| Err(error.clone())).collect()));
+            }
+        }
+    }
+}
+
+/// A place in the line.
+enum Waiting {
+    One { expected: Expected, reply: oneshot::Sender<Result<Reply, Error>> },
+    Many { expected: VecDeque<(usize, Expected)>, results: ManyReplies, reply: oneshot::Sender<ManyReplies> },
+    Quiet { replies: QuietReplies, count: usize, has_block: bool, reply: oneshot::Sender<ManyReplies> },
+}
+
+#[derive(Clone, Copy)]
+struct Expected {
+    shape: Shape,
+    has_block: bool,
+}
+
+pub(super) struct Connection {
+    stream: Box<dyn Transport>,
+    dialect: Dialect,
+    parser: ReplyParser,
+    input: BytesMut,
+    output: Output,
+    flushed: bool,
+    waiting: VecDeque<Waiting>,
+    /// Replies owed by the server: the requests of `waiting`.
+    owed: usize,
+    /// Since when the server owes something and has sent nothing.
+    silent_since: Instant,
+    patience: Duration,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Connection {
+    pub(super) fn new(stream: Box<dyn Transport>, dialect: Dialect, config: &NetConfig) -> Connection {
+        Connection {
+            stream,
+            dialect,
+            parser: ReplyParser { max_value_bytes: config.max_value_bytes },
+            input: BytesMut::new(),
+            output: Output::default(),
+            flushed: true,
+            waiting: VecDeque::new(),
+            owed: 0,
+            silent_since: Instant::now(),
+            patience: config.unresponsive_after,
+            alarm: None,
+        }
+    }
+
+    /// Serves until every sender is gone and every reply has come, or the connection fails; then everybody
+    /// in line learns why. An error is returned only if somebody was: a server may close an idle connection.
+    pub(super) async fn run(mut self, first: Work, work: &mut mpsc::Receiver<Work>) -> Result<(), Error> {
+        self.accept(first);
+        let Err(error) = poll_fn(|cx| self.poll(cx, work)).await else { return Ok(()) };
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        for waiting in self.waiting.drain(..) {
+            waiting.fail(&error);
+        }
+        Err(error)
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, work: &mut mpsc::Receiver<Work>) -> Poll<Result<(), Error>> {
+        loop {
+            let finished = self.poll_work(cx, work);
+            self.poll_write(cx)?;
+            let read = self.poll_read(cx)?;
+            if finished && self.waiting.is_empty() && self.output.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            if read.is_pending() {
+                return self.poll_alarm(cx);
+            }
+        }
+    }
+
+    /// Takes what there is to send; true once nobody can send any more.
+    fn poll_work(&mut self, cx: &mut Context<'_>, work: &mut mpsc::Receiver<Work>) -> bool {
+        while self.owed < MAX_WAITING && self.output.len() < MAX_OUTPUT_BYTES {
+            match work.poll_recv(cx) {
+                Poll::Ready(Some(work)) => self.accept(work),
+                Poll::Ready(None) => return true,
+                Poll::Pending => break,
+            }
+        }
+        false
+    }
+
+    fn accept(&mut self, work: Work) {
+        if work.is_abandoned() {
+            return; // Not a byte of it has been queued.
+        }
+        if self.waiting.is_empty() {
+            self.silent_since = Instant::now();
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        match work {
+            Work::One { request, reply } => match self.dialect.encode(&request, now, &mut self.output) {
+                Ok(shape) => {
+                    self.owed += 1;
+                    let expected = Expected { shape, has_block: request.has_block() };
+                    self.waiting.push_back(Waiting::One { expected, reply });
+                }
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Work::Many { requests, quiet: true, reply } if self.dialect == Dialect::Meta => {
+                for (number, request) in requests.iter().enumerate() {
+                    Dialect::encode_quiet(request, number as u32, now, &mut self.output);
+                }
+                self.output.text(b"mn\r\n");
+                let count = requests.len();
+                self.owed += count;
+                let has_block = requests.iter().any(Request::has_block);
+                let replies = QuietReplies::new(count);
+                self.waiting.push_back(Waiting::Quiet { replies, count, has_block, reply });
+            }
+            Work::Many { requests, reply, .. } => {
+                let mut results: ManyReplies = Vec::with_capacity(requests.len());
+                let mut expected = VecDeque::with_capacity(requests.len());
+                for (number, request) in requests.iter().enumerate() {
+                    results.push(match self.dialect.encode(request, now, &mut self.output) {
+                        Ok(shape) => {
+                            expected.push_back((number, Expected { shape, has_block: request.has_block() }));
+                            Ok(None)
+                        }
+                        Err(error) => Err(error),
+                    });
+                }
+                if expected.is_empty() {
+                    drop(reply.send(results));
+                } else {
+                    self.owed += expected.len();
+                    self.waiting.push_back(Waiting::Many { expected, results, reply });
+                }
+            }
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        while !self.output.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = self.output.slices(&mut slices);
+            match Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..count]) {
+                Poll::Ready(Ok(0)) => return Err(lost(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => self.output.advance(written),
+                Poll::Ready(Err(error)) => return Err(lost(error)),
+                Poll::Pending => return Ok(()),
+            }
+            self.flushed = false;
+        }
+        if !self.flushed {
+            match Pin::new(&mut self.stream).poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.flushed = true,
+                Poll::Ready(Err(error)) => return Err(lost(error)),
+                Poll::Pending => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads once and hands out every reply that is whole.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.input.capacity() - self.input.len() < READ_BYTES / 4 {
+            self.input.reserve(READ_BYTES);
+        }
+        // Cancel-safe: either it is ready now or it has read nothing.
+        let read = ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx)).map_err(lost)?;
+        if read == 0 {
+            return Poll::Ready(Err(lost(io::ErrorKind::UnexpectedEof.into())));
+        }
+        self.silent_since = Instant::now();
+        Poll::Ready(self.hand_out())
+    }
+
+    fn hand_out(&mut self) -> Result<(), Error> {
+        while !self.input.is_empty() {
+            let Some(head) = self.waiting.front_mut() else {
+                return Err(nonsense("an answer nobody asked for".to_owned()));
+            };
+            let expected = head.expected();
+            let Some(reply) =
+                self.parser.parse(expected.shape, &mut self.input).map_err(|bad| nonsense(bad.0))?
+            else {
+                return Ok(());
+            };
+            // A refused store may have been refused before its data was seen, which then
+            // would be read as requests. Nothing after it can be trusted.
+            let in_doubt = expected.has_block && matches!(reply.code, Code::Refused(_));
+            if self.settle_head(reply)? {
+                self.waiting.pop_front();
+            }
+            if in_doubt {
+                return Err(nonsense("a store was refused, what follows is in doubt".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the head of the line its reply; true if it has all it waits for.
+    fn settle_head(&mut self, got: Reply) -> Result<bool, Error> {
+        let Some(head) = self.waiting.front_mut() else { return Ok(false) };
+        match head {
+            Waiting::One { .. } => {
+                self.owed -= 1;
+                if let Some(Waiting::One { reply, .. }) = self.waiting.pop_front() {
+                    drop(reply.send(Ok(got)));
+                }
+                Ok(false)
+            }
+            Waiting::Many { expected, results, reply } => {
+                self.owed -= 1;
+                if let Some((number, _)) = expected.pop_front() {
+                    results[number] = Ok(Some(got));
+                }
+                if !expected.is_empty() {
+                    return Ok(false);
+                }
+                let results = std::mem::take(results);
+                let reply = std::mem::replace(reply, oneshot::channel().0);
+                drop(reply.send(results));
+                Ok(true)
+            }
+            Waiting::Quiet { replies, count, reply, .. } => {
+                if !replies.take(got).map_err(nonsense)? {
+                    return Ok(false);
+                }
+                self.owed -= *count;
+                let replies = std::mem::replace(replies, QuietReplies::new(0));
+                let reply = std::mem::replace(reply, oneshot::channel().0);
+                drop(reply.send(replies.into_replies().into_iter().map(Ok).collect()));
+                Ok(true)
+            }
+        }
+    }
+
+    /// Gives up a server that owes an answer and has been silent for too long.
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.waiting.is_empty() {
+            return Poll::Pending;
+        }
+        loop {
+            let due = self.silent_since + self.patience;
+            let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+            ready!(alarm.as_mut().poll(cx));
+            if due <= Instant::now() {
+                return Poll::Ready(Err(Error::caused(ErrorKind::ConnectionLost, "the server went silent")));
+            }
+            alarm.as_mut().reset(due);
+        }
+    }
+}
+
+impl Waiting {
+    fn expected(&self) -> Expected {
+        match self {
+            Waiting::One { expected, .. } => *expected,
+            Waiting::Many { expected, .. } => expected.front().expect("an emptied group leaves the line").1,
+            Waiting::Quiet { has_block, .. } => Expected { shape: Shape::Meta, has_block: *has_block },
+        }
+    }
+
+    fn fail(self, error: &Error) {
+        match self {
+            Waiting::One { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Waiting::Many { expected, mut results, reply } => {
+                for (number, _) in expected {
+                    results[number] = Err(error.clone());
+                }
+                drop(reply.send(results));
+            }
+            Waiting::Quiet { count, reply, .. } => {
+                drop(reply.send((0..count).map(|_| Err(error.clone())).collect()));
+            }
+        }
+    }
+}
+
+fn lost(error: io::Error) -> Error {
+    Error::caused(ErrorKind::ConnectionLost, error)
+}
+
+fn nonsense(what: String) -> Error {
+    Error::new(ErrorKind::Protocol(what))
+}

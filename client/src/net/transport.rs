@@ -1,0 +1,112 @@
+//! Opens a byte stream to an address, proves who we are and finds out which protocol is spoken.
+
+use super::{NetConfig, ProtocolChoice};
+use crate::error::{Error, ErrorKind};
+use crate::members::Address;
+use crate::protocol::Dialect;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// An answer to the first requests is one short line.
+const MAX_ANSWER_BYTES: usize = 1024;
+
+/// A byte stream: TCP, a Unix socket, TLS.
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+
+/// Asked for a user name and a password each time a connection is made.
+#[derive(Clone)]
+pub(crate) struct Credentials(pub(crate) Arc<dyn Fn() -> (String, String) + Send + Sync>);
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(..)")
+    }
+}
+
+/// Connects within the time allowed.
+pub(super) async fn connect(
+    address: &Address,
+    config: &NetConfig,
+) -> Result<(Box<dyn Transport>, Dialect), Error> {
+    let attempt = async {
+        let mut stream = open(address, config).await.map_err(|e| Error::caused(ErrorKind::Connect, e))?;
+        if let Some(credentials) = &config.credentials {
+            authenticate(&mut stream, credentials).await?;
+        }
+        let dialect = match config.protocol {
+            ProtocolChoice::Meta => Dialect::Meta,
+            ProtocolChoice::Classic => Dialect::Classic,
+            ProtocolChoice::Auto => negotiate(&mut stream).await?,
+        };
+        Ok((stream, dialect))
+    };
+    match tokio::time::timeout(config.connect_timeout, attempt).await {
+        Ok(result) => result,
+        Err(elapsed) => Err(Error::caused(ErrorKind::Connect, elapsed)),
+    }
+}
+
+async fn open(address: &Address, config: &NetConfig) -> io::Result<Box<dyn Transport>> {
+    match address {
+        Address::Tcp { host, port } => {
+            // Looked up anew for every connection, so that a member may move.
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            stream.set_nodelay(true)?;
+            #[cfg(feature = "tls")]
+            if let Some(tls) = &config.tls {
+                return Ok(Box::new(tls.connect(stream, host).await?));
+            }
+            let _ = config;
+            Ok(Box::new(stream))
+        }
+        #[cfg(unix)]
+        Address::Unix(path) => Ok(Box::new(tokio::net::UnixStream::connect(path).await?)),
+        #[cfg(not(unix))]
+        Address::Unix(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "no Unix sockets here")),
+    }
+}
+
+/// memcached's own way: a `set` whose value is the user and the password.
+async fn authenticate(stream: &mut Box<dyn Transport>, credentials: &Credentials) -> Result<(), Error> {
+    let (user, password) = (credentials.0)();
+    let token = format!("{user} {password}");
+    let answer = ask(stream, format!("set auth 0 0 {}\r\n{token}\r\n", token.len()).as_bytes()).await?;
+    match answer.as_str() {
+        "STORED" => Ok(()),
+        _ => Err(Error::new(ErrorKind::Authentication(answer))),
+    }
+}
+
+async fn negotiate(stream: &mut Box<dyn Transport>) -> Result<Dialect, Error> {
+    let answer = ask(stream, b"mn\r\n").await?;
+    match answer.as_str() {
+        "MN" => Ok(Dialect::Meta),
+        "CLIENT_ERROR unauthenticated" => Err(Error::new(ErrorKind::Authentication(answer))),
+        // "ERROR Too many open connections" and its like are no verdict on the protocol.
+        "ERROR" => Ok(Dialect::Classic),
+        _ if answer.starts_with("CLIENT_ERROR") => Ok(Dialect::Classic),
+        _ => Err(Error::caused(ErrorKind::Connect, answer)),
+    }
+}
+
+/// Sends one line and reads one, which must be all there is.
+async fn ask(stream: &mut Box<dyn Transport>, question: &[u8]) -> Result<String, Error> {
+    let lost = |error: io::Error| Error::caused(ErrorKind::Connect, error);
+    stream.write_all(question).await.map_err(lost)?;
+    stream.flush().await.map_err(lost)?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\n") {
+        if stream.read_buf(&mut answer).await.map_err(lost)? == 0 {
+            return Err(lost(io::ErrorKind::UnexpectedEof.into()));
+        }
+        if answer.len() > MAX_ANSWER_BYTES {
+            return Err(Error::new(ErrorKind::Protocol("a first answer without end".to_owned())));
+        }
+    }
+    Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
+}

@@ -1,0 +1,158 @@
+//! Requests in the meta protocol. Knows how they are written, not how they are answered.
+
+use super::base64;
+use super::request::{Count, Delete, Get, Mode, Output, Request, Store};
+use crate::key::{Key, Ttl};
+
+/// Appends `request`; with an opaque, as a quiet one that carries it.
+pub(super) fn encode(request: &Request, quiet: Option<u32>, now: u64, out: &mut Output) {
+    match request {
+        Request::Get(get) => encode_get(get, now, out),
+        Request::Store(store) => return encode_store(store, quiet, now, out),
+        Request::Delete(delete) => encode_delete(delete, now, out),
+        Request::Count(count) => encode_count(count, now, out),
+        Request::Touch { key, ttl } => {
+            start(b"mg ", key, out);
+            flag(out, b" T", ttl.wire(now));
+        }
+        Request::Flush { delay_seconds: 0 } => out.text(b"flush_all"),
+        Request::Flush { delay_seconds } => flag(out, b"flush_all ", *delay_seconds),
+        Request::Version => out.text(b"version"),
+        Request::Stats(argument) if argument.is_empty() => out.text(b"stats"),
+        Request::Stats(argument) => {
+            out.text(b"stats ");
+            out.text(argument.as_bytes());
+        }
+    }
+    finish(quiet, out);
+}
+
+fn encode_get(get: &Get, now: u64, out: &mut Output) {
+    start(b"mg ", &get.key, out);
+    if !get.no_value {
+        out.text(b" v");
+    }
+    out.text(b" f c s");
+    if get.details {
+        out.text(b" t h l");
+    }
+    if get.no_bump {
+        out.text(b" u");
+    }
+    ttl(out, b" T", get.touch, now);
+    ttl(out, b" N", get.vivify, now);
+    if let Some(seconds) = get.refresh_below {
+        flag(out, b" R", seconds);
+    }
+}
+
+fn encode_store(store: &Store, quiet: Option<u32>, now: u64, out: &mut Output) {
+    write_key(b"ms ", &store.key, out);
+    flag(out, b" ", store.value.len());
+    base64_flag(&store.key, out);
+    out.text(b" c");
+    if store.flags != 0 {
+        flag(out, b" F", store.flags);
+    }
+    if store.ttl != Ttl::Never {
+        flag(out, b" T", store.ttl.wire(now));
+    }
+    if let Some(cas) = store.compare {
+        flag(out, b" C", cas);
+    }
+    if store.even_if_stale {
+        out.text(b" I");
+    }
+    match store.mode {
+        Mode::Set => {}
+        Mode::Add => out.text(b" ME"),
+        Mode::Replace => out.text(b" MR"),
+        Mode::Append => out.text(b" MA"),
+        Mode::Prepend => out.text(b" MP"),
+    }
+    ttl(out, b" N", store.vivify, now);
+    for source in &store.sources {
+        out.text(b" D");
+        // Under `b` a source is base64 like the key, whether it needs it or not.
+        if store.key.is_binary() {
+            base64::encode(source.key.as_bytes(), |byte| out.text(&[byte]));
+        } else {
+            out.text(source.key.as_bytes());
+        }
+        if let Some(cas) = source.cas {
+            flag(out, b" U", cas);
+        }
+    }
+    finish(quiet, out);
+    out.value(&store.value);
+    out.text(b"\r\n");
+}
+
+fn encode_delete(delete: &Delete, now: u64, out: &mut Output) {
+    start(b"md ", &delete.key, out);
+    if let Some(cas) = delete.compare {
+        flag(out, b" C", cas);
+    }
+    if let Some(stale) = delete.stale {
+        out.text(b" I");
+        ttl(out, b" T", stale, now);
+    }
+}
+
+fn encode_count(count: &Count, now: u64, out: &mut Output) {
+    start(b"ma ", &count.key, out);
+    out.text(b" v c");
+    if count.decrement {
+        out.text(b" MD");
+    }
+    if count.delta != 1 {
+        flag(out, b" D", count.delta);
+    }
+    if let Some((initial, ttl)) = count.initial {
+        flag(out, b" N", ttl.wire(now));
+        flag(out, b" J", initial);
+    }
+    ttl(out, b" T", count.touch, now);
+    if let Some(cas) = count.compare {
+        flag(out, b" C", cas);
+    }
+}
+
+fn start(verb: &[u8], key: &Key, out: &mut Output) {
+    write_key(verb, key, out);
+    base64_flag(key, out);
+}
+
+fn write_key(verb: &[u8], key: &Key, out: &mut Output) {
+    out.text(verb);
+    if key.is_binary() {
+        base64::encode(key.as_bytes(), |byte| out.text(&[byte]));
+    } else {
+        out.text(key.as_bytes());
+    }
+}
+
+fn base64_flag(key: &Key, out: &mut Output) {
+    if key.is_binary() {
+        out.text(b" b");
+    }
+}
+
+fn flag(out: &mut Output, name: &[u8], value: impl std::fmt::Display) {
+    out.text(name);
+    out.number(value);
+}
+
+fn ttl(out: &mut Output, name: &[u8], ttl: Option<Ttl>, now: u64) {
+    if let Some(ttl) = ttl {
+        flag(out, name, ttl.wire(now));
+    }
+}
+
+fn finish(quiet: Option<u32>, out: &mut Output) {
+    if let Some(opaque) = quiet {
+        out.text(b" q");
+        flag(out, b" O", opaque);
+    }
+    out.text(b"\r\n");
+}

@@ -1,0 +1,263 @@
+//! Requests and replies as conversations, both dialects, whole and in pieces.
+
+use super::*;
+use crate::key::{Key, Ttl};
+use crate::protocol::{Count, Delete, Dialect, Get, Mode, Output, Request, Source, Store};
+use std::time::Duration;
+
+const PARSER: ReplyParser = ReplyParser { max_value_bytes: 1 << 20 };
+
+fn one(shape: Shape, text: &str) -> Reply {
+    let mut whole = BytesMut::from(text.as_bytes());
+    let reply = PARSER.parse(shape, &mut whole).unwrap().unwrap();
+    assert!(whole.is_empty(), "left over: {whole:?}");
+    // The same a byte at a time: nothing until the last byte, then the same reply.
+    let mut slow = BytesMut::new();
+    for (place, byte) in text.bytes().enumerate() {
+        slow.extend_from_slice(&[byte]);
+        let got = PARSER.parse(shape, &mut slow).unwrap();
+        assert_eq!(got.is_some(), place + 1 == text.len(), "{text:?} after {place}");
+        if let Some(got) = got {
+            assert_eq!(got, reply);
+        }
+    }
+    reply
+}
+
+fn fails(shape: Shape, text: &str) -> bool {
+    PARSER.parse(shape, &mut BytesMut::from(text.as_bytes())).is_err()
+}
+
+#[test]
+fn meta_replies() {
+    let hit = one(Shape::Meta, "VA 3 f5 c17 s3 t-1 h1 l9 O4 W X Z\r\nbar\r\n");
+    assert_eq!(hit.value.as_deref(), Some(&b"bar"[..]));
+    assert_eq!(
+        hit.attributes,
+        Attributes {
+            flags: 5,
+            cas: 17,
+            ttl: Some(-1),
+            size: Some(3),
+            hit_before: Some(true),
+            idle_seconds: Some(9),
+            opaque: Some(4),
+            won: true,
+            stale: true,
+            claimed: true,
+        }
+    );
+    for (text, code) in [
+        ("HD c5\r\n", Code::Done),
+        ("EN\r\n", Code::Miss),
+        ("NF O3\r\n", Code::NotFound),
+        ("NS\r\n", Code::NotStored),
+        ("EX\r\n", Code::Exists),
+        ("MN\r\n", Code::Fence),
+        (
+            "SERVER_ERROR out of memory storing object\r\n",
+            Code::ServerError("out of memory storing object".into()),
+        ),
+        ("CLIENT_ERROR bad data chunk\r\n", Code::Refused("bad data chunk".into())),
+        ("ERROR\r\n", Code::Refused("ERROR".into())),
+    ] {
+        assert_eq!(one(Shape::Meta, text).code, code);
+    }
+    assert_eq!(one(Shape::Meta, "VA 4\r\n\r\n\r\n\r\n").value.as_deref(), Some(&b"\r\n\r\n"[..]));
+    assert_eq!(one(Shape::Meta, "VA 0 Z\r\n\r\n").value.as_deref(), Some(&b""[..]));
+    assert_eq!(one(Shape::Meta, "HD q_new ?x\r\n").code, Code::Done, "later flags are skipped");
+}
+
+#[test]
+fn classic_replies() {
+    let hit = one(Shape::Values, "VALUE foo 7 5 99\r\nEND\r\n\r\nEND\r\n");
+    assert_eq!(
+        (hit.value.as_deref(), hit.attributes.flags, hit.attributes.cas),
+        (Some(&b"END\r\n"[..]), 7, 99)
+    );
+    assert_eq!(one(Shape::Values, "END\r\n").code, Code::Miss);
+    assert_eq!(one(Shape::Line, "42\r\n").value.as_deref(), Some(&b"42"[..]));
+    assert_eq!(one(Shape::Line, "NOT_STORED\r\n").code, Code::NotStored);
+    assert_eq!(one(Shape::Line, "VERSION 1.6\r\n").code, Code::Text("VERSION 1.6".into()));
+    let stats = one(Shape::Stats, "STAT pid 1\r\nSTAT empty\r\nSTAT text a b\r\nEND\r\n");
+    assert_eq!(
+        stats.code,
+        Code::Stats(vec![
+            ("pid".into(), "1".into()),
+            ("empty".into(), String::new()),
+            ("text".into(), "a b".into())
+        ])
+    );
+}
+
+#[test]
+fn nonsense_is_an_error_not_a_panic() {
+    for text in [
+        "\r\n",
+        " \r\n",
+        "HELLO\r\n",
+        "VA\r\n",
+        "VA x\r\n",
+        "VA 99999999999999999999\r\n",
+        "VA 3\r\nbarXX",
+        "HD cX\r\n",
+        "HD c\r\n",
+        "VA 2000000\r\n",
+        "HD O5000000000\r\n",
+        "STORED\r\n",
+    ] {
+        assert!(fails(Shape::Meta, text), "{text:?}");
+    }
+    assert!(fails(Shape::Meta, &"x".repeat(MAX_LINE_BYTES)));
+    assert!(fails(Shape::Values, "VALUE foo 0 1\r\na\r\nVALUE foo 0 1\r\nb\r\n"));
+    assert!(fails(Shape::Line, "HD\r\n"));
+    assert!(fails(Shape::Stats, "STAT a 1\r\nSTAX\r\n"));
+}
+
+/// Random bytes and mutilated replies: any result is fine, a panic or endless loop is not.
+#[test]
+fn any_bytes_are_survived() {
+    let mut seed = 1u64;
+    let mut random = move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    let words: [&[u8]; 14] = [
+        b"VA ", b"HD", b"VALUE ", b"END", b"STAT ", b" ", b"\r\n", b"\n", b"3", b"k", b" c1", b" O", b"-",
+        b"\xff",
+    ];
+    for _ in 0..20_000 {
+        let mut input = BytesMut::new();
+        for _ in 0..random() % 12 {
+            input.extend_from_slice(words[random() as usize % words.len()]);
+        }
+        for shape in [Shape::Meta, Shape::Line, Shape::Values, Shape::Stats] {
+            let mut input = input.clone();
+            for _ in 0..20 {
+                let before = input.len();
+                match PARSER.parse(shape, &mut input) {
+                    Ok(Some(_)) => assert!(input.len() < before),
+                    _ => break,
+                }
+            }
+        }
+    }
+}
+
+fn written(dialect: Dialect, request: Request) -> String {
+    let mut out = Output::default();
+    match dialect.encode(&request, 1_000_000, &mut out) {
+        Ok(_) => String::from_utf8(out.drained()).unwrap(),
+        Err(error) => {
+            assert!(out.is_empty(), "a refused request wrote something");
+            error.to_string()
+        }
+    }
+}
+
+fn get(key: impl Into<Key>) -> Get {
+    Get {
+        key: key.into(),
+        touch: None,
+        vivify: None,
+        refresh_below: None,
+        details: false,
+        no_value: false,
+        no_bump: false,
+    }
+}
+
+fn store(key: impl Into<Key>) -> Store {
+    Store {
+        key: key.into(),
+        mode: Mode::Set,
+        value: Bytes::from_static(b"bar"),
+        flags: 0,
+        ttl: Ttl::Never,
+        compare: None,
+        even_if_stale: false,
+        vivify: None,
+        sources: Vec::new(),
+    }
+}
+
+#[test]
+fn requests_in_both_dialects() {
+    let minute = Ttl::After(Duration::from_secs(60));
+    let delete = |compare, stale| Request::Delete(Delete { key: "k".into(), compare, stale });
+    let count =
+        Count { key: "n".into(), decrement: false, delta: 1, initial: None, touch: None, compare: None };
+    let sources = vec![
+        Source { key: "photo:{42}".into(), cas: Some(17) },
+        Source { key: "tag:home".into(), cas: None },
+    ];
+    for (request, meta, classic) in [
+        (Request::Get(get("k")), "mg k v f c s\r\n", "gets k\r\n"),
+        (Request::Get(Get { touch: Some(minute), ..get("k") }), "mg k v f c s T60\r\n", "gats 60 k\r\n"),
+        (
+            Request::Get(Get { vivify: Some(minute), refresh_below: Some(5), ..get("k") }),
+            "mg k v f c s N60 R5\r\n",
+            "gets k\r\n",
+        ),
+        (
+            Request::Get(Get { details: true, no_value: true, no_bump: true, ..get("k") }),
+            "mg k f c s t h l u\r\n",
+            "gets k\r\n",
+        ),
+        (Request::Get(get("a b")), "mg YSBi b v f c s\r\n", "not supported"),
+        (Request::Store(store("k")), "ms k 3 c\r\nbar\r\n", "set k 0 0 3\r\nbar\r\n"),
+        (
+            Request::Store(Store { flags: 9, ttl: minute, compare: Some(4), ..store("k") }),
+            "ms k 3 c F9 T60 C4\r\nbar\r\n",
+            "cas k 9 60 3 4\r\nbar\r\n",
+        ),
+        (
+            Request::Store(Store { mode: Mode::Add, ..store("k") }),
+            "ms k 3 c ME\r\nbar\r\n",
+            "add k 0 0 3\r\nbar\r\n",
+        ),
+        (
+            Request::Store(Store { mode: Mode::Append, vivify: Some(minute), ..store("k") }),
+            "ms k 3 c MA N60\r\nbar\r\n",
+            "not supported",
+        ),
+        (
+            Request::Store(Store { sources: sources.clone(), ..store("thumb:{42}") }),
+            "ms thumb:{42} 3 c Dphoto:{42} U17 Dtag:home\r\nbar\r\n",
+            "not supported",
+        ),
+        (
+            Request::Store(Store { sources: sources[1..].to_vec(), ..store("a b") }),
+            "ms YSBi 3 b c DdGFnOmhvbWU=\r\nbar\r\n",
+            "not supported",
+        ),
+        (
+            Request::Store(Store { even_if_stale: true, compare: Some(1), ..store("k") }),
+            "ms k 3 c C1 I\r\nbar\r\n",
+            "not supported",
+        ),
+        (delete(None, None), "md k\r\n", "delete k\r\n"),
+        (delete(Some(3), None), "md k C3\r\n", "not supported"),
+        (delete(None, Some(Some(minute))), "md k I T60\r\n", "not supported"),
+        (Request::Count(count.clone()), "ma n v c\r\n", "incr n 1\r\n"),
+        (
+            Request::Count(Count { decrement: true, delta: 7, ..count.clone() }),
+            "ma n v c MD D7\r\n",
+            "decr n 7\r\n",
+        ),
+        (
+            Request::Count(Count { initial: Some((5, minute)), touch: Some(minute), ..count }),
+            "ma n v c N60 J5 T60\r\n",
+            "not supported",
+        ),
+        (Request::Touch { key: "k".into(), ttl: minute }, "mg k T60\r\n", "touch k 60\r\n"),
+        (Request::Flush { delay_seconds: 3 }, "flush_all 3\r\n", "flush_all 3\r\n"),
+        (Request::Stats("items".into()), "stats items\r\n", "stats items\r\n"),
+    ] {
+        assert_eq!(written(Dialect::Meta, request.clone()), meta);
+        let got = written(Dialect::Classic, request);
+        assert!(got.starts_with(classic), "{got}");
+    }
+}
