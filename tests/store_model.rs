@@ -329,7 +329,7 @@ impl Run {
             }
             Step::Amend { key, ttl, stale, lease, cas } => {
                 let expiry = ttl.map(|ttl| ttl.map_or(Expiry::NEVER, |ttl| Expiry::after(ttl, now)));
-                let amend = Amend { expiry, stale, lease_granted: lease, cas };
+                let amend = Amend { expiry, stale, lease_granted: lease, cas, updates_source: false };
                 let (shown, made) = self.change(key, true, Change::Amend(amend));
                 if made {
                     let old = self.map[&key].cas;

@@ -1,5 +1,6 @@
 //! What the classic commands mean: get, set and their relatives.
 
+use super::derive::origin_by_rules;
 use super::log::StoreStatus;
 use super::note;
 use super::output::Output;
@@ -7,7 +8,7 @@ use super::reply::{expiry, note_absent, put_error, shown_cas};
 use super::session::Context;
 use crate::protocol::{Arithmetic, Delete, Error, Store, StoreVerb, Touch};
 use crate::store::{
-    Amend, CasChange, Change, Item, Key, Lookup, NewItem, NewValue, Short, class_of, memcached_size,
+    Amend, CasChange, Change, Item, Key, Lookup, NewItem, NewValue, Origin, Short, class_of, memcached_size,
 };
 
 /// What the keys of one get have in common.
@@ -91,13 +92,16 @@ pub(super) fn store(request: &Store<'_>, value: NewValue<'_>, output: &mut Outpu
     let class = store_class(request, context);
     let len = value.len();
     let item_limit = context.engine.store.item_limit();
+    let origin = origin_by_rules(key, context);
     let updated = context.engine.store.update(key, context.now, |lookup| {
         let outcome = decide(request, note::lookup(key, lookup, context), len, item_limit, context);
         let change = match (&outcome, request.verb) {
             (Outcome::Stored, StoreVerb::Append) => Change::Append(value, CasChange::Next),
             (Outcome::Stored, StoreVerb::Prepend) => Change::Prepend(value, CasChange::Next),
             (Outcome::Stored, verb) => Change::Put(NewItem {
+                origin,
                 drop_old_if_refused: verb == StoreVerb::Set,
+                updates_source: verb != StoreVerb::Add,
                 ..NewItem::plain(value, request.client_flags, expiry(request.exptime, context.now))
             }),
             _ => Change::Keep,
@@ -206,7 +210,7 @@ pub(super) fn delete(request: &Delete<'_>, output: &mut Output, context: &Contex
                 note::deleted(key, "delete", None, context);
                 note_absent(absent, context);
                 context.counts.general.delete_misses.increment();
-                (Change::Keep, false)
+                (Change::Delete, false)
             }
         });
     output.put(if deleted.answer { b"DELETED\r\n" } else { b"NOT_FOUND\r\n" });
@@ -295,6 +299,7 @@ pub(super) fn count(item: &Item<'_>, delta: u64, increment: bool) -> Option<Coun
     // A value padded beyond what fits in place loses its padding, not its meaning.
     let short = Short::padded(text, value.len()).or_else(|| Short::padded(text, 0))?;
     let item = NewItem {
+        origin: Origin::Kept,
         binary_key: item.binary_key(),
         stale: item.stale(),
         lease_granted: item.lease_granted(),

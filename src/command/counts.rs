@@ -66,6 +66,10 @@ counts! {
         get_expired,
         /// Keys asked for whose item had been flushed.
         get_flushed,
+        /// Keys looked up whose item was derived from data that has been replaced.
+        outdated,
+        /// Stores refused because a source was not the one the client computed from.
+        outdated_stores,
         /// Deletes of nothing.
         delete_misses,
         /// Increments of nothing.

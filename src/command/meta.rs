@@ -1,6 +1,7 @@
 //! What the meta commands mean: mg, md, ma, me; ms is in `meta_store`.
 
 use super::classic::count;
+use super::derive::origin_by_rules;
 use super::log::StoreStatus;
 use super::note;
 use super::output::Output;
@@ -8,7 +9,7 @@ use super::reply::{expiry, note_absent, put_error, shown_cas};
 use super::session::Context;
 use crate::protocol::{Error, Flags, Meta, MetaArithmetic, MetaKey};
 use crate::store::{
-    Absent, Amend, CasChange, Change, Expiry, Item, Key, NewItem, NewValue, Now, Short, class_of,
+    Absent, Amend, CasChange, Change, Expiry, Item, Key, NewItem, NewValue, Now, Origin, Short, class_of,
     memcached_size,
 };
 
@@ -26,6 +27,7 @@ pub(super) fn get(request: &Meta<'_>, output: &mut Output, context: &Context<'_>
             Err(absent) => put_miss(request, key, absent, output, context),
         });
     }
+    let origin = origin_by_rules(key, context);
     let updated =
         store.update(key, now, |lookup| match (note::lookup(key, lookup, context), flags.vivify()) {
             (Ok(item), _) => {
@@ -42,9 +44,11 @@ pub(super) fn get(request: &Meta<'_>, output: &mut Output, context: &Context<'_>
                 // Flags take effect in the order they were written, so the last one that sets a time is right.
                 let expiry = flags.iter().filter_map(|flag| time_set_by(flag.letter, flags, now)).last();
                 let item = NewItem {
+                    origin,
                     cas: new_cas(request),
                     binary_key: request.key.base64,
                     lease_granted: true,
+                    updates_source: false,
                     ..NewItem::plain(NewValue::Bytes(b""), 0, expiry.unwrap_or(Expiry::NEVER))
                 };
                 (Change::Put(item), true)
@@ -188,7 +192,7 @@ pub(super) fn delete(request: &Meta<'_>, output: &mut Output, context: &Context<
                 note::deleted(key, "md", None, context);
                 note_absent(absent, context);
                 general.delete_misses.increment();
-                return (Change::Keep, b"NF");
+                return (Change::Delete, b"NF");
             }
         };
         if flags.compare().is_some_and(|cas| cas != shown_cas(item, context)) {
@@ -213,6 +217,7 @@ fn delete_change(request: &Meta<'_>, item: &Item<'_>, context: &Context<'_>) -> 
     let cas = flags.explicit_cas().map_or(CasChange::Next, CasChange::Set);
     if flags.has(b'x') {
         return Change::Put(NewItem {
+            origin: Origin::Kept,
             cas,
             binary_key: item.binary_key(),
             stale: flags.has(b'I'),
@@ -220,7 +225,13 @@ fn delete_change(request: &Meta<'_>, item: &Item<'_>, context: &Context<'_>) -> 
         });
     }
     if flags.has(b'I') {
-        return Change::Amend(Amend { expiry: ttl, stale: Some(true), lease_granted: Some(false), cas });
+        return Change::Amend(Amend {
+            expiry: ttl,
+            stale: Some(true),
+            lease_granted: Some(false),
+            cas,
+            updates_source: true,
+        });
     }
     context.counts.classes[class_of(item.size())].delete_hits.increment();
     Change::Delete
@@ -239,6 +250,7 @@ pub(super) fn arithmetic(request: &MetaArithmetic<'_>, output: &mut Output, cont
     let mut scratch: Scratch = [0; MetaKey::MAX_DECODED];
     let Some(key) = Key::new(request.meta.key.bytes(&mut scratch)) else { return };
     let (meta, flags, now) = (&request.meta, &request.meta.flags, context.now);
+    let origin = origin_by_rules(key, context);
     let updated = context.engine.store.update(key, now, |lookup| match note::lookup(key, lookup, context) {
         Ok(item) => count_item(request, item, context),
         Err(absent) => {
@@ -251,6 +263,7 @@ pub(super) fn arithmetic(request: &MetaArithmetic<'_>, output: &mut Output, cont
             let made = expiry(ttl.into(), now);
             let lasting = flags.iter().filter_map(|flag| time_set_by(flag.letter, flags, now)).last();
             let item = NewItem {
+                origin,
                 cas: new_cas(meta),
                 binary_key: meta.key.base64,
                 ..NewItem::plain(NewValue::Short(value), 0, lasting.unwrap_or(made))
@@ -385,6 +398,10 @@ pub(super) fn debug(request: &Meta<'_>, output: &mut Output, context: &Context<'
             output.put_number(class_of(item.size()));
             output.put(b" size=");
             output.put_number(item.size());
+            if item.source_count() > 0 {
+                output.put(b" src=");
+                output.put_number(item.source_count());
+            }
             output.put(b"\r\n");
         }
         Err(absent) => {

@@ -1,5 +1,6 @@
 //! What ms means: every way to store, with CAS values of the client's choice and stale items.
 
+use super::derive::origin;
 use super::log::StoreStatus;
 use super::meta::{Scratch, new_cas, put_field, put_opaque, put_request_key};
 use super::note;
@@ -7,7 +8,7 @@ use super::output::Output;
 use super::reply::{expiry, note_absent, put_error, shown_cas};
 use super::session::Context;
 use crate::protocol::{Error, MetaKey, MetaStore, Mode};
-use crate::store::{Change, Item, Key, Lookup, NewItem, NewValue, class_of, memcached_size};
+use crate::store::{Change, Item, Key, Lookup, NewItem, NewValue, Origin, class_of, memcached_size};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Outcome {
@@ -29,9 +30,14 @@ pub(super) fn store(
     let class = store_class(request, key, context);
     let len = value.len();
     let compares = compares(request);
+    let Ok(origin) = origin(key, request.sources(), context) else {
+        class.cmd_set.increment();
+        note_stored(request, StoreStatus::Exists, context);
+        return put_outcome(request, Outcome::Exists, 0, len, output);
+    };
     let updated = context.engine.store.update(key, context.now, |lookup| {
         let (change, outcome, final_len) =
-            decide(request, note::lookup(key, lookup, context), value, context);
+            decide(request, note::lookup(key, lookup, context), value, origin, context);
         (change, (outcome, final_len))
     });
     let status = match updated.answer.0 {
@@ -64,6 +70,11 @@ pub(super) fn store(
     if stored && request.meta.flags.has(b'q') {
         return;
     }
+    let cas = if stored && context.engine.config.cas { updated.cas } else { 0 };
+    put_outcome(request, outcome, cas, if stored { final_len } else { len }, output);
+}
+
+fn put_outcome(request: &MetaStore<'_>, outcome: Outcome, cas: u64, len: usize, output: &mut Output) {
     output.put(match outcome {
         Outcome::Stored => b"HD",
         Outcome::NotStored => b"NS",
@@ -72,10 +83,8 @@ pub(super) fn store(
     });
     for flag in request.meta.flags.iter() {
         match flag.letter {
-            b'c' => {
-                put_field(b'c', if stored && context.engine.config.cas { updated.cas } else { 0 }, output)
-            }
-            b's' => put_field(b's', if stored { final_len } else { len } as u64, output),
+            b'c' => put_field(b'c', cas, output),
+            b's' => put_field(b's', len as u64, output),
             b'O' => put_opaque(flag.argument, output),
             b'k' => put_request_key(&request.meta, output),
             _ => {}
@@ -113,14 +122,17 @@ fn decide<'v>(
     request: &MetaStore<'_>,
     lookup: Lookup<'_, '_>,
     value: NewValue<'v>,
+    origin: Origin,
     context: &Context<'_>,
 ) -> (Change<'v>, Outcome, usize) {
     let flags = &request.meta.flags;
     let len = value.len();
     let plain = |value, ttl: i32| NewItem {
+        origin,
         cas: new_cas(&request.meta),
         binary_key: request.meta.key.base64,
         drop_old_if_refused: true,
+        updates_source: request.mode != Mode::Add,
         ..NewItem::plain(value, flags.client_flags(), expiry(ttl.into(), context.now))
     };
     let ttl = flags.ttl().unwrap_or(0);

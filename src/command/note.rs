@@ -10,7 +10,7 @@ pub(super) fn lookup<'a, 'i>(key: Key<'_>, lookup: Lookup<'a, 'i>, context: &Con
     if context.engine.watch.wants(Classes::FETCHERS) {
         let (status, class, size) = match &lookup {
             Ok(item) => (FetchStatus::Found, class_of(item.size()), item.value().len()),
-            Err(Absent::Expired) => (FetchStatus::Expired, 0, 0),
+            Err(Absent::Expired | Absent::Outdated) => (FetchStatus::Expired, 0, 0),
             Err(Absent::Flushed) => (FetchStatus::Flushed, 0, 0),
             Err(_) => (FetchStatus::NotFound, 0, 0),
         };

@@ -36,5 +36,9 @@ pub(super) fn note_absent(absent: Absent, context: &Context<'_>) {
         Absent::NotFound => {}
         Absent::Expired => context.counts.general.get_expired.increment(),
         Absent::Flushed => context.counts.general.get_flushed.increment(),
+        Absent::Outdated => {
+            context.counts.general.get_expired.increment();
+            context.counts.general.outdated.increment();
+        }
     }
 }

@@ -20,6 +20,12 @@ pub(super) fn put(mut lines: Lines<'_>, context: &Context<'_>) {
     put_histogram(&mut lines, "evicted_age_seconds_below", &store.evicted_age);
     put_histogram(&mut lines, "evicted_idle_seconds_below", &store.evicted_idle);
     lines.add("detail_dropped", engine.detail.dropped());
+    let totals = engine.totals().general;
+    lines.add("expire_on_update_sources", store.sources);
+    lines.add("expire_on_update_dependents", store.source_namings);
+    lines.add("expire_on_update_updates", store.source_updates);
+    lines.add("expire_on_update_expired", totals.outdated);
+    lines.add("expire_on_update_refused", totals.outdated_stores);
 }
 
 /// Counts of seconds by their bit length: `name:2^length`, for lengths that occurred.

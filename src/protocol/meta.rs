@@ -5,6 +5,9 @@ use super::{Error, Fields, MAX_KEY_LEN, MAX_VALUE_LEN, Refusal, Request, parse_i
 /// Most flags on one line.
 const MAX_FLAGS: usize = 18;
 
+/// Most sources of one item.
+const MAX_SOURCES: usize = 16;
+
 /// Longest opaque token in bytes, without its `O`.
 const MAX_OPAQUE_LEN: usize = 31;
 
@@ -35,6 +38,28 @@ pub struct MetaArithmetic<'b> {
     pub meta: Meta<'b>,
     /// Up, or down.
     pub increment: bool,
+}
+
+impl<'b> MetaStore<'b> {
+    /// What the item is derived from (`D`), in the order written.
+    pub fn sources(&self) -> impl Iterator<Item = Source<'b>> + use<'b> {
+        let base64 = self.meta.key.base64;
+        let mut flags = self.meta.flags.iter().peekable();
+        std::iter::from_fn(move || {
+            let source = flags.find(|flag| flag.letter == b'D')?;
+            let cas = flags.next_if(|flag| flag.letter == b'U').and_then(|flag| parse_u64(flag.argument));
+            Some(Source { key: MetaKey { written: source.argument, base64 }, cas })
+        })
+    }
+}
+
+/// One key that an item is derived from.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'b> {
+    /// The key, in base64 if the item's own is.
+    pub key: MetaKey<'b>,
+    /// `U`: store only if the source is in the cache with this CAS value.
+    pub cas: Option<u64>,
 }
 
 /// `M` of ms.
@@ -152,7 +177,9 @@ impl<'b> Flags<'b> {
         if self.has(b'D') { self.delta } else { 1 }
     }
 
-    fn parse(fields: Fields<'b>) -> Result<Flags<'b>, Error> {
+    /// Every command knows every flag, but `D` and `U` name sources only to one that stores; there they are counted
+    /// apart, and only there they may be repeated.
+    fn parse(fields: Fields<'b>, names_sources: bool) -> Result<Flags<'b>, Error> {
         let mut flags = Flags {
             fields,
             present: 0,
@@ -166,13 +193,28 @@ impl<'b> Flags<'b> {
             delta: 0,
             mode: &[],
         };
-        for (count, field) in fields.enumerate() {
-            let taken = flags.take(field[0], &field[1..]);
+        let (mut sources, mut compared, mut after_source) = (0, 0, false);
+        for (position, field) in fields.enumerate() {
+            let (letter, argument) = (field[0], &field[1..]);
+            let taken = match letter {
+                b'D' if names_sources => {
+                    flags.present |= bit(b'D');
+                    sources += 1;
+                    source_key(argument)
+                }
+                b'U' if names_sources && after_source => {
+                    compared += 1;
+                    parse_u64(argument).map(drop).ok_or(Error::BadToken)
+                }
+                _ => flags.take(letter, argument),
+            };
             // Their number is looked at before any of them.
-            if count == MAX_FLAGS || (taken.is_err() && fields.count() > MAX_FLAGS) {
+            let count = if taken.is_err() { fields.count() } else { position + 1 };
+            if count - sources - compared > MAX_FLAGS || sources > MAX_SOURCES {
                 return Err(Error::TooManyFlags);
             }
             taken?;
+            after_source = letter == b'D';
         }
         Ok(flags)
     }
@@ -217,6 +259,15 @@ impl<'b> Flags<'b> {
     }
 }
 
+/// A source has to be a key.
+fn source_key(argument: &[u8]) -> Result<(), Error> {
+    match argument.len() {
+        0 => Err(Error::BadToken),
+        1..=MAX_KEY_LEN => Ok(()),
+        _ => Err(Error::BadFormat),
+    }
+}
+
 fn bit(letter: u8) -> u64 {
     1 << (letter.wrapping_sub(b'A') & 63)
 }
@@ -242,7 +293,7 @@ pub(super) fn store(mut fields: Fields<'_>) -> Result<Request<'_>, Refusal> {
         Some(len) if len <= MAX_VALUE_LEN => len as usize,
         _ => return Err(Refusal::of(Error::BadFormat)),
     };
-    let parsed = meta(key, fields).and_then(|meta| {
+    let parsed = meta(key, fields, true).and_then(|meta| {
         let mode = match meta.flags.mode()? {
             None | Some(b'S') => Mode::Set,
             Some(b'E') => Mode::Add,
@@ -275,16 +326,18 @@ pub(super) fn arithmetic(fields: Fields<'_>) -> Result<Request<'_>, Refusal> {
 
 fn keyed(mut fields: Fields<'_>) -> Result<Meta<'_>, Error> {
     let key = fields.next().ok_or(Error::BadFormat)?;
-    meta(key, fields)
+    meta(key, fields, false)
 }
 
-fn meta<'b>(written: &'b [u8], fields: Fields<'b>) -> Result<Meta<'b>, Error> {
+fn meta<'b>(written: &'b [u8], fields: Fields<'b>, names_sources: bool) -> Result<Meta<'b>, Error> {
     if written.len() > MAX_KEY_LEN {
         return Err(Error::BadFormat);
     }
-    let flags = Flags::parse(fields)?;
+    let flags = Flags::parse(fields, names_sources)?;
     let base64 = flags.has(b'b');
-    if base64 && base64_simd::STANDARD.check(written).is_err() {
+    let sources = flags.iter().filter(|flag| names_sources && flag.letter == b'D');
+    let mut encoded = std::iter::once(written).chain(sources.map(|flag| flag.argument));
+    if base64 && encoded.any(|key| base64_simd::STANDARD.check(key).is_err()) {
         return Err(Error::BadBase64);
     }
     Ok(Meta { key: MetaKey { written, base64 }, flags })
@@ -342,6 +395,36 @@ mod tests {
         let longest = base64_simd::STANDARD.encode_to_string([7; MetaKey::MAX_DECODED]);
         let line = format!("mg {longest} b");
         assert_eq!(get_of(&line).key.bytes(&mut [0; MetaKey::MAX_DECODED]).len(), MetaKey::MAX_DECODED);
+    }
+
+    fn store_of(line: &str) -> MetaStore<'_> {
+        match parse(line.as_bytes()) {
+            Ok(Request::MetaStore(store)) => store,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_ms_names_sources_each_with_the_cas_value_behind_it() {
+        let store = store_of("ms thumb 3 T60 Dphoto U17 Dtag Duser U5 c");
+        let sources: Vec<_> = store.sources().map(|source| (source.key.written, source.cas)).collect();
+        assert_eq!(sources, [(&b"photo"[..], Some(17)), (b"tag", None), (b"user", Some(5))]);
+        assert!(store.meta.flags.has(b'c'));
+        assert_eq!(store_of("ms thumb 3 T60").sources().count(), 0);
+        let sixteen = " Dsource U1".repeat(16);
+        assert_eq!(store_of(&format!("ms k 1{sixteen} T1")).sources().count(), 16);
+    }
+
+    #[test]
+    fn faulty_sources_are_refused() {
+        assert_eq!(error_of("ms k 1 U5"), Error::InvalidFlag);
+        assert_eq!(error_of("ms k 1 Da T1 U5"), Error::InvalidFlag);
+        assert_eq!(error_of("ms k 1 Da U5 U6"), Error::InvalidFlag);
+        assert_eq!(error_of("ms k 1 Da Ux"), Error::BadToken);
+        assert_eq!(error_of("ms k 1 D"), Error::BadToken);
+        assert_eq!(error_of("ms YQ== 1 b D%"), Error::BadBase64);
+        assert_eq!(error_of(&format!("ms k 1{}", " Da".repeat(17))), Error::TooManyFlags);
+        assert_eq!(error_of(&format!("ms k 1 D{}", "s".repeat(251))), Error::BadFormat);
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod meta;
 
 pub use classic::{Arithmetic, Delete, Get, Store, StoreVerb, Touch};
 pub use fields::{Fields, parse_i32, parse_i64, parse_u32, parse_u64};
-pub use meta::{Flag, Flags, Meta, MetaArithmetic, MetaKey, MetaStore, Mode};
+pub use meta::{Flag, Flags, Meta, MetaArithmetic, MetaKey, MetaStore, Mode, Source};
 
 /// Longest key in bytes, as written in a command.
 pub const MAX_KEY_LEN: usize = 250;

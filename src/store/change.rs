@@ -1,6 +1,6 @@
 //! What may become of an item: the decision a closure hands to [`super::Store::update`].
 
-use super::{Expiry, Incoming};
+use super::{Derivation, Expiry, Incoming};
 
 /// What becomes of the item an update looked at.
 #[derive(Debug)]
@@ -17,8 +17,21 @@ pub enum Change<'v> {
     Prepend(NewValue<'v>, CasChange),
     /// The value stays, what is said of it changes. Only for an item that is there.
     Amend(Amend),
-    /// The item goes.
+    /// The item goes, if there is one; either way what was derived from it is outdated.
     Delete,
+}
+
+impl Change<'_> {
+    /// Whether what was derived from the item is outdated by this. An item that names sources always counts: who
+    /// named its key while it was away could not take them over.
+    pub(super) fn updates_source(&self) -> bool {
+        match self {
+            Change::Keep => false,
+            Change::Put(new) => new.updates_source || matches!(new.origin, Origin::Derived(_)),
+            Change::Append(..) | Change::Prepend(..) | Change::Delete => true,
+            Change::Amend(amend) => amend.updates_source,
+        }
+    }
 }
 
 /// An item to store.
@@ -30,6 +43,8 @@ pub struct NewItem<'v> {
     pub client_flags: u32,
     /// When it stops being served.
     pub expiry: Expiry,
+    /// What it was derived from.
+    pub origin: Origin,
     /// Its CAS value: the next one, or one the client chose. [`CasChange::Keep`] means the next one.
     pub cas: CasChange,
     /// The key was given in base64 and is shown so.
@@ -41,6 +56,19 @@ pub struct NewItem<'v> {
     /// If there is no room for the new item the old one goes too, so that no reader gets a value its writer
     /// meant to replace.
     pub drop_old_if_refused: bool,
+    /// Whether the data behind the key has changed, so that what was derived from it is outdated.
+    pub updates_source: bool,
+}
+
+/// What an item was derived from.
+#[derive(Debug)]
+pub enum Origin {
+    /// Nothing.
+    Own,
+    /// What the item it replaces was derived from.
+    Kept,
+    /// These sources.
+    Derived(Derivation),
 }
 
 impl<'v> NewItem<'v> {
@@ -50,11 +78,13 @@ impl<'v> NewItem<'v> {
             value,
             client_flags,
             expiry,
+            origin: Origin::Own,
             cas: CasChange::Next,
             binary_key: false,
             stale: false,
             lease_granted: false,
             drop_old_if_refused: false,
+            updates_source: true,
         }
     }
 }
@@ -125,12 +155,20 @@ pub struct Amend {
     pub lease_granted: Option<bool>,
     /// The CAS value.
     pub cas: CasChange,
+    /// Whether the data behind the key has changed, so that what was derived from it is outdated.
+    pub updates_source: bool,
 }
 
 impl Amend {
     /// Only a new expiry: a touch, which keeps the CAS value.
     pub fn expiry(expiry: Expiry) -> Amend {
-        Amend { expiry: Some(expiry), stale: None, lease_granted: None, cas: CasChange::Keep }
+        Amend {
+            expiry: Some(expiry),
+            stale: None,
+            lease_granted: None,
+            cas: CasChange::Keep,
+            updates_source: false,
+        }
     }
 }
 

@@ -55,6 +55,17 @@ impl Shard {
         blocks * self.pool.block_len() + self.index.bytes() + self.large.charged() + chunks
     }
 
+    /// Counts the sources that live items name, one for each naming.
+    pub fn count_named(&self) -> usize {
+        let logged = self.log.ids().flat_map(|id| self.log.records(id, FIRST).map(move |found| (id, found)));
+        let small = logged.filter_map(|(id, (offset, found))| match found {
+            record::Found::Live(_) => self.named(self.log.location(id, offset)),
+            record::Found::Dead { .. } => None,
+        });
+        let large = self.large.iter().filter_map(|(_, item)| item.named());
+        small.chain(large).map(|named| named.count()).sum()
+    }
+
     fn check_indexed(&self, key: &[u8], location: Location) {
         let found = self.lookup(self.hasher.hash_one(key), key).expect("a live item is in the index");
         assert_eq!(found.location, location, "the index shows the latest item of a key");

@@ -2,6 +2,7 @@
 
 use super::large::LargeItem;
 use super::record::Header;
+use super::sources::Named;
 use super::{Expiry, Now, Value};
 
 /// Longest key in bytes, memcached's own limit.
@@ -32,6 +33,8 @@ pub enum Absent {
     Expired,
     /// A flush took it.
     Flushed,
+    /// It was derived from data that has been replaced.
+    Outdated,
 }
 
 /// What a lookup finds.
@@ -110,6 +113,18 @@ impl Item<'_> {
         match &self.0 {
             Body::Small(small) => (small.header.cas().unwrap_or(small.implied_cas), small.header.cas_shown()),
             Body::Large(large) => (large.cas, large.cas_shown),
+        }
+    }
+
+    /// How many sources it remembers being derived from, those of its sources included.
+    pub fn source_count(&self) -> usize {
+        self.named().map_or(0, Named::count)
+    }
+
+    pub(super) fn named(&self) -> Option<Named<'_>> {
+        match &self.0 {
+            Body::Small(small) => small.header.sources(small.record),
+            Body::Large(large) => large.named(),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::index::Location;
 use super::pool::Pool;
 use super::record::MOST_USES;
+use super::sources::Named;
 use super::{Expiry, LargeValue, Now};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub(super) struct LargeItem {
     pub binary_key: bool,
     pub stale: bool,
     pub lease_granted: bool,
+    /// What it was derived from, encoded; empty if nothing.
+    pub sources: Box<[u8]>,
     /// Like `sequence`, when it was stored or last carried on instead of being evicted.
     pub queued: u64,
     before: u32,
@@ -53,10 +56,16 @@ impl LargeItem {
             binary_key: false,
             stale: false,
             lease_granted: false,
+            sources: Box::default(),
             queued: sequence,
             before: NONE,
             after: NONE,
         }
+    }
+
+    /// What it was derived from, if anything.
+    pub fn named(&self) -> Option<Named<'_>> {
+        (!self.sources.is_empty()).then(|| Named::at(&self.sources))
     }
 
     pub fn mark_used(&mut self, now: Now) {
@@ -67,7 +76,7 @@ impl LargeItem {
 
     /// Bytes charged beside those of the value's chunks: this, its key, its share of the tables.
     fn cost(&self) -> usize {
-        size_of::<LargeItem>() + self.key.len() + self.value.overhead() + 32
+        size_of::<LargeItem>() + self.key.len() + self.sources.len() + self.value.overhead() + 32
     }
 }
 

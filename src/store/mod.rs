@@ -15,6 +15,7 @@ mod pool;
 mod record;
 mod segment;
 mod shard;
+mod sources;
 mod stats;
 mod sweep;
 mod time;
@@ -26,9 +27,10 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub use change::{Amend, CasChange, Change, NewItem, NewValue, Short, Updated};
+pub use change::{Amend, CasChange, Change, NewItem, NewValue, Origin, Short, Updated};
 pub use class::{CLASS_COUNT, chunk_size, class_of, memcached_size};
 pub use item::{Absent, Item, Key, Lookup, MAX_KEY_LEN};
+pub use sources::Derivation;
 pub use stats::{ClassStats, Stats};
 pub use time::{Expiry, Now};
 pub use value::{Incoming, LargeValue, Value};
@@ -36,6 +38,7 @@ pub use value::{Incoming, LargeValue, Value};
 use pool::Pool;
 use segment::CasSpace;
 use shard::{Shard, TOUCH};
+use sources::Sources;
 
 /// What the store is told when it is made.
 #[derive(Clone, Debug)]
@@ -82,6 +85,7 @@ struct Inner {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
     pool: Arc<Pool>,
+    sources: Arc<Sources>,
     item_limit: usize,
     inline_limit: usize,
     /// The shard that evicts next for what belongs to no shard yet.
@@ -104,11 +108,12 @@ impl Store {
             (options.limit / count / SEGMENTS).next_power_of_two().clamp(MIN_SEGMENT, MAX_SEGMENT);
         let inline_limit = (block_len / 8).min(16 << 10);
         let pool = Arc::new(Pool::new(options.limit.min(count << SHARD_LIMIT_BITS), block_len));
+        let sources = Arc::new(Sources::new(pool.clone()));
         let hasher = RandomState::new();
         let shard = |shard: usize| {
             let cas_space = CasSpace { shard: shard as u64, shard_bits: count.trailing_zeros() };
-            let (pool, hasher) = (pool.clone(), hasher.clone());
-            Mutex::new(Shard::new(pool, hasher, cas_space, inline_limit, options.no_evictions))
+            let (pool, sources, hasher) = (pool.clone(), sources.clone(), hasher.clone());
+            Mutex::new(Shard::new(pool, sources, hasher, cas_space, inline_limit, options.no_evictions))
         };
         let shards = (0..count).map(shard).collect();
         Store {
@@ -116,6 +121,7 @@ impl Store {
                 shards,
                 hasher,
                 pool,
+                sources,
                 item_limit: options.item_limit,
                 inline_limit,
                 turn: AtomicUsize::new(0),
@@ -158,6 +164,32 @@ impl Store {
         let number = self.inner.shard(hash);
         let others = || self.inner.evict_one(Some(number));
         self.inner.shards[number].lock().update(hash, key, now, &others, decide)
+    }
+
+    /// The beginning of an item that is derived from others. Begin it before looking at what it is derived from.
+    pub fn derivation(&self) -> Derivation {
+        self.inner.sources.derivation()
+    }
+
+    /// Names a source of an item: from now on an update of `source` outdates it. False, and nothing is named, if
+    /// `cas` is given and `source` is not there with that CAS value.
+    pub fn name_source(
+        &self,
+        derivation: &mut Derivation,
+        source: Key<'_>,
+        cas: Option<u64>,
+        now: Now,
+    ) -> bool {
+        let hash = self.inner.hash(source);
+        let mut shard = self.inner.shards[self.inner.shard(hash)].lock();
+        let found = shard.find(hash, source, now).ok();
+        if let Some(cas) = cas
+            && found.is_none_or(|found| shard.item(found.location).cas_known().0 != cas)
+        {
+            return false;
+        }
+        derivation.name(hash, found.and_then(|found| shard.named(found.location)));
+        true
     }
 
     /// The longest value that callers hand over as one slice ([`NewValue::Bytes`]); a longer one is received
@@ -215,6 +247,7 @@ impl Store {
     /// memory above the limit. True if more is waiting.
     pub fn maintain(&self, now: Now) -> bool {
         let mut more = false;
+        self.inner.sources.shrink();
         for shard in &self.inner.shards {
             more |= shard.lock().maintain(now);
         }
@@ -228,6 +261,9 @@ impl Store {
             shard.lock().add_stats(&mut sum, now);
         }
         sum.memory_bytes = self.inner.pool.used() as u64;
+        sum.sources = self.inner.sources.len() as u64;
+        sum.source_namings = self.inner.sources.named() as u64;
+        sum.source_updates = self.inner.sources.updates();
         sum
     }
 
@@ -244,6 +280,9 @@ impl Store {
     pub fn check(&self) {
         let shards: Vec<_> = self.inner.shards.iter().map(|shard| shard.lock()).collect();
         let charged: usize = shards.iter().map(|shard| shard.check()).sum();
+        let named: usize = shards.iter().map(|shard| shard.count_named()).sum();
+        assert_eq!(self.inner.sources.named(), named, "a source is named by live items only");
+        let charged = charged + self.inner.sources.charged();
         assert_eq!(self.inner.pool.used(), charged, "the pool's count is that of its users");
     }
 }

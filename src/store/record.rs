@@ -1,15 +1,16 @@
 //! How one item lies in a segment: its header, key and value. Knows bytes only, neither index nor clock.
 //!
 //! ```text
-//!  byte 0      1        2..4      4..     then, each only if its flag is set           then
-//! ┌─────────┬─────────┬─────────┬───────┬───────┬──────────┬──────────────┬──────┐┌─────┬───────┐
-//! │ flags   │ key len │ last    │ value │ extra │ deadline │ client flags │ CAS  ││ key │ value │
-//! │         │         │ use     │ len   │ flags │ 4 bytes  │ 4 bytes      │ 8    ││     │       │
-//! └─────────┴─────────┴─────────┴───────┴───────┴──────────┴──────────────┴──────┘└─────┴───────┘
+//!  byte 0      1        2..4      4..     then, each only if its flag is set                      then
+//! ┌─────────┬─────────┬─────────┬───────┬───────┬──────────┬──────────────┬──────┬─────────┐┌─────┬───────┐
+//! │ flags   │ key len │ last    │ value │ extra │ deadline │ client flags │ CAS  │ sources ││ key │ value │
+//! │         │         │ use     │ len   │ flags │ 4 bytes  │ 4 bytes      │ 8    │ 18..    ││     │       │
+//! └─────────┴─────────┴─────────┴───────┴───────┴──────────┴──────────────┴──────┴─────────┘└─────┴───────┘
 //! ```
 //! The value length takes 1 byte below 128, 2 below 16,384, else 3. A dead record keeps its flag byte, with
 //! [`DEAD`] in it, and the length of the whole record in the three bytes after it.
 
+use super::sources::Named;
 use super::{Expiry, Now};
 use std::num::NonZeroU32;
 
@@ -29,6 +30,7 @@ const EXTRA: u8 = 0x80;
 const EXTRA_CLIENT_FLAGS: u8 = 0x01;
 const EXTRA_BINARY_KEY: u8 = 0x02;
 const EXTRA_STALE: u8 = 0x04;
+const EXTRA_SOURCES: u8 = 0x08;
 
 /// Highest count of uses an item remembers.
 pub(super) const MOST_USES: u8 = 3;
@@ -37,7 +39,7 @@ const FIXED: usize = 4;
 
 /// Longest possible header.
 #[cfg(test)]
-pub(super) const MAX_HEADER: usize = FIXED + 3 + 1 + 4 + 4 + 8;
+pub(super) const MAX_HEADER: usize = FIXED + 3 + 1 + 4 + 4 + 8 + 2 + 8 + 8 * super::sources::MAX_REMEMBERED;
 
 /// Shortest possible record.
 #[cfg(test)]
@@ -52,6 +54,8 @@ pub(super) struct Header {
     deadline: u32,
     client_flags: u32,
     cas: u64,
+    /// Where the sources begin; they end at `key_at`.
+    sources_at: usize,
     key_at: usize,
     value_at: usize,
     end: usize,
@@ -86,6 +90,8 @@ pub(super) struct Draft<'a> {
     pub cas_shown: bool,
     /// The CAS value, if it is not the one its place gives it.
     pub cas: Option<u64>,
+    /// What it was derived from, encoded; empty if nothing.
+    pub sources: &'a [u8],
 }
 
 impl Header {
@@ -113,6 +119,7 @@ impl Header {
             deadline: 0,
             client_flags: 0,
             cas: 0,
+            sources_at: 0,
             key_at: 0,
             value_at: 0,
             end: 0,
@@ -131,6 +138,10 @@ impl Header {
             if flags & CAS_STORED != 0 {
                 header.cas = u64::from_le_bytes(take(record, &mut at));
             }
+        }
+        header.sources_at = at;
+        if header.extra & EXTRA_SOURCES != 0 {
+            at += Named::at(&record[at..]).bytes().len();
         }
         header.key_at = at;
         header.value_at = at + usize::from(record[1]);
@@ -175,6 +186,11 @@ impl Header {
     /// A client may know the CAS value.
     pub fn cas_shown(&self) -> bool {
         self.flags & CAS != 0
+    }
+
+    /// What it was derived from, if anything.
+    pub fn sources<'r>(&self, record: &'r [u8]) -> Option<Named<'r>> {
+        (self.extra & EXTRA_SOURCES != 0).then(|| Named::at(&record[self.sources_at..self.key_at]))
     }
 
     pub fn fetched(&self) -> bool {
@@ -231,7 +247,7 @@ impl Header {
         if self.deadline == 0 {
             return false;
         }
-        let at = self.key_at
+        let at = self.sources_at
             - if self.flags & CAS == CAS_STORED { 8 } else { 0 }
             - if self.extra & EXTRA_CLIENT_FLAGS != 0 { 4 } else { 0 }
             - 4;
@@ -261,6 +277,7 @@ impl Header {
             last_used: self.last_used(opened),
             cas_shown: self.cas_shown(),
             cas: self.cas(),
+            sources: self.sources(record).map_or(&[], Named::bytes),
         }
     }
 }
@@ -300,6 +317,7 @@ impl Draft<'_> {
             + if self.expiry.deadline().is_some() { 4 } else { 0 }
             + if self.client_flags != 0 { 4 } else { 0 }
             + if self.cas.is_some() { 8 } else { 0 }
+            + self.sources.len()
             + self.key.len()
             + value_len
     }
@@ -308,6 +326,7 @@ impl Draft<'_> {
         (u8::from(self.client_flags != 0) * EXTRA_CLIENT_FLAGS)
             | (u8::from(self.binary_key) * EXTRA_BINARY_KEY)
             | (u8::from(self.stale) * EXTRA_STALE)
+            | (u8::from(!self.sources.is_empty()) * EXTRA_SOURCES)
     }
 
     /// Writes the record to the front of `to`, in a segment opened at `opened`.
@@ -352,6 +371,7 @@ impl Draft<'_> {
         if let Some(cas) = self.cas {
             put(&cas.to_le_bytes());
         }
+        put(self.sources);
         put(self.key);
         put(self.value[0]);
         put(self.value[1]);
@@ -430,7 +450,11 @@ mod tests {
             bits in any::<u8>(),
             uses in 0u8..=3,
             cas in any::<Option<u64>>(),
+            sources in 0u16..=1000,
         ) {
+            let mut encoded = sources.to_le_bytes().to_vec();
+            encoded.resize(10 + usize::from(sources) * 8, 7);
+            let sources = if sources == 0 { &[][..] } else { &encoded };
             let parts = value.split_at(split.min(value.len()));
             let draft = Draft {
                 key: &key,
@@ -445,6 +469,7 @@ mod tests {
                 last_used: 1000,
                 cas_shown: cas.is_some() || bits & 16 != 0,
                 cas,
+                sources,
             };
             let mut bytes = vec![0xaa; draft.len()];
             draft.write(&mut bytes, 990);
@@ -474,6 +499,7 @@ mod tests {
             last_used: 0,
             cas_shown: false,
             cas: None,
+            sources: &[],
         }
     }
 }

@@ -6,6 +6,7 @@ use super::item::{Body, SmallItem};
 use super::large::LargeItems;
 use super::pool::{Block, Pool};
 use super::segment::{CasSpace, Log};
+use super::sources::{Named, Sources};
 use super::sweep::{Drain, Look};
 use super::write::Target;
 use super::{Absent, Change, EvictionHook, Item, Key, Lookup, Now, Stats, Updated, class_of, memcached_size};
@@ -19,6 +20,7 @@ pub(super) struct Shard {
     pub log: Log,
     pub large: LargeItems,
     pub policy: Policy,
+    pub sources: Arc<Sources>,
     pub stats: Stats,
     pub hook: Option<Arc<EvictionHook>>,
     pub no_evictions: bool,
@@ -67,6 +69,7 @@ pub(super) enum Reason {
 impl Shard {
     pub fn new(
         pool: Arc<Pool>,
+        sources: Arc<Sources>,
         hasher: RandomState,
         cas_space: CasSpace,
         inline_limit: usize,
@@ -78,6 +81,7 @@ impl Shard {
             log: Log::new(pool.clone(), cas_space),
             large: LargeItems::new(pool.clone()),
             policy: Policy::default(),
+            sources,
             stats: Stats::default(),
             hook: None,
             no_evictions,
@@ -126,6 +130,7 @@ impl Shard {
             Err(absent) => (None, decide(Err(absent))),
         };
         let target = Target { hash, key, found, now, others };
+        let updates_source = change.updates_source();
         let made = match (change, found) {
             (Change::Keep, _) => Ok(0),
             (Change::Put(new), _) => self.put(target, new),
@@ -138,6 +143,9 @@ impl Shard {
             (Change::Prepend(value, cas), Some(found)) => self.join(target, found, value, cas, true),
             (Change::Delete | Change::Amend(_) | Change::Append(..) | Change::Prepend(..), None) => Ok(0),
         };
+        if updates_source {
+            self.sources.update(hash);
+        }
         Updated { answer, refused: made.is_err(), cas: made.unwrap_or(0) }
     }
 
@@ -209,7 +217,7 @@ impl Shard {
         match self.absence(found.location, now) {
             None => Ok(found),
             Some(absent) => {
-                let reason = if absent == Absent::Expired { Reason::Expired } else { Reason::Flushed };
+                let reason = if absent == Absent::Flushed { Reason::Flushed } else { Reason::Expired };
                 self.discard(found, reason);
                 Err(absent)
             }
@@ -231,11 +239,15 @@ impl Shard {
     /// Why the item at this location may not be served, if it may not.
     #[inline]
     fn absence(&self, location: Location, now: Now) -> Option<Absent> {
-        let (sequence, expiry) = match LargeItems::number(location) {
-            None => (self.log.at(location).0.sequence, self.log.header(location).expiry()),
+        let (sequence, expiry, key, named) = match LargeItems::number(location) {
+            None => {
+                let (segment, record) = self.log.at(location);
+                let header = self.log.header(location);
+                (segment.sequence, header.expiry(), header.key(record), header.sources(record))
+            }
             Some(number) => {
                 let large = self.large.get(number);
-                (large.sequence, large.expiry)
+                (large.sequence, large.expiry, &*large.key, large.named())
             }
         };
         if sequence < self.flushed_below {
@@ -243,7 +255,21 @@ impl Shard {
         } else if expiry.is_over(now) {
             Some(Absent::Expired)
         } else {
-            None
+            let outdated = named.is_some_and(|named| self.is_outdated(key, named));
+            outdated.then_some(Absent::Outdated)
+        }
+    }
+
+    /// Whether something this item was derived from has been updated since.
+    pub fn is_outdated(&self, key: &[u8], named: Named<'_>) -> bool {
+        !self.sources.is_current(self.hasher.hash_one(key), named)
+    }
+
+    /// What the item at this location was derived from, if anything.
+    pub fn named(&self, location: Location) -> Option<Named<'_>> {
+        match LargeItems::number(location) {
+            None => self.log.header(location).sources(self.log.at(location).1),
+            Some(number) => self.large.get(number).named(),
         }
     }
 
@@ -290,6 +316,9 @@ impl Shard {
         }
         if cas_known {
             self.log.forget_cas(cas);
+        }
+        if let Some(named) = self.named(location) {
+            self.sources.release(named);
         }
         match LargeItems::number(location) {
             None => {

@@ -42,6 +42,12 @@ pub struct Stats {
     pub total_items: u64,
     /// Bytes of memory the store holds, everything included.
     pub memory_bytes: u64,
+    /// Sources that live items name, each counted once.
+    pub sources: u64,
+    /// Namings of sources by live items.
+    pub source_namings: u64,
+    /// Updates of sources while live items named them.
+    pub source_updates: u64,
     /// Slots of the index.
     pub index_slots: u64,
     /// Bytes of the index.
@@ -71,6 +77,9 @@ impl Default for Stats {
             classes: [ClassStats::default(); CLASS_COUNT],
             total_items: 0,
             memory_bytes: 0,
+            sources: 0,
+            source_namings: 0,
+            source_updates: 0,
             index_slots: 0,
             index_bytes: 0,
             segments: 0,
@@ -115,6 +124,7 @@ impl Stats {
             *out_of_memory = out_of_memory.saturating_sub(earlier.out_of_memory);
         }
         self.total_items = self.total_items.saturating_sub(earlier.total_items);
+        self.source_updates = self.source_updates.saturating_sub(earlier.source_updates);
         self.stored_bytes = self.stored_bytes.saturating_sub(earlier.stored_bytes);
         self.carried_bytes = self.carried_bytes.saturating_sub(earlier.carried_bytes);
         let ages = self.evicted_age.iter_mut().zip(&earlier.evicted_age);

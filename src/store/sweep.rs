@@ -74,7 +74,8 @@ impl Shard {
             if oldest_segment.is_some_and(|sequence| sequence < item.queued) {
                 return false;
             }
-            let over = item.expiry.is_over(now);
+            let outdated = item.named().is_some_and(|named| self.is_outdated(&item.key, named));
+            let over = outdated || item.expiry.is_over(now);
             if !over && item.uses > 0 && item.sequence >= self.flushed_below {
                 let sequence = self.log.fresh_sequence();
                 self.large.carry_on(number, sequence);
@@ -174,7 +175,10 @@ impl Shard {
         if segment.sequence < self.flushed_below {
             return self.discard(found, Reason::Flushed);
         }
-        if header.expiry().is_over(now) {
+        let record = segment.record(offset);
+        let outdated =
+            header.sources(record).is_some_and(|named| self.is_outdated(header.key(record), named));
+        if outdated || header.expiry().is_over(now) {
             return self.discard(found, Reason::Expired);
         }
         let candidate = Candidate {

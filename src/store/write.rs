@@ -7,7 +7,8 @@ use super::record::Draft;
 use super::segment::Place;
 use super::shard::{Found, Reason, Shard};
 use super::{
-    Amend, CasChange, Expiry, Key, LargeValue, NewItem, NewValue, Now, Value, class_of, memcached_size,
+    Amend, CasChange, Derivation, Expiry, Key, LargeValue, NewItem, NewValue, Now, Origin, Value, class_of,
+    memcached_size,
 };
 
 /// Where a change is to be made.
@@ -55,16 +56,23 @@ impl Shard {
             cas: if new.cas == CasChange::Keep { CasChange::Next } else { new.cas },
         };
         let size = memcached_size(target.key.as_bytes().len(), new.value.len(), new.client_flags != 0);
+        let derivation = match new.origin {
+            Origin::Own => None,
+            Origin::Kept => self.inherited(target.found),
+            Origin::Derived(derivation) => Some(derivation),
+        };
         let made = match new.value {
-            NewValue::Bytes(bytes) => self.store(target, facts, [bytes, &[]]),
-            NewValue::Short(short) => self.store(target, facts, [short.as_bytes(), &[]]),
+            NewValue::Bytes(bytes) => self.store(target, facts, derivation, [bytes, &[]]),
+            NewValue::Short(short) => self.store(target, facts, derivation, [short.as_bytes(), &[]]),
             NewValue::Received(incoming) if incoming.len() <= self.inline_limit => {
                 self.with_scratch(|shard, scratch| {
                     incoming.into_value().copy_to(scratch);
-                    shard.store(target, facts, [scratch, &[]])
+                    shard.store(target, facts, derivation, [scratch, &[]])
                 })
             }
-            NewValue::Received(incoming) => self.store_large(target, facts, incoming.into_value()),
+            NewValue::Received(incoming) => {
+                self.store_large(target, facts, derivation, incoming.into_value())
+            }
         };
         if made.is_err() {
             self.stats.classes[class_of(size)].out_of_memory += 1;
@@ -85,6 +93,7 @@ impl Shard {
         cas: CasChange,
         front: bool,
     ) -> Result<u64, Refused> {
+        let derivation = self.inherited(Some(found));
         let item = self.item(found.location);
         let facts = Facts {
             client_flags: item.client_flags(),
@@ -113,9 +122,11 @@ impl Shard {
                 if let NewValue::Received(incoming) = more {
                     incoming.into_value().copy_to(scratch);
                     let (old, added) = scratch.split_at(old);
-                    return shard.store(target, facts, if front { [added, old] } else { [old, added] });
+                    let value = if front { [added, old] } else { [old, added] };
+                    return shard.store(target, facts, derivation, value);
                 }
-                return shard.store(target, facts, if front { [added, scratch] } else { [scratch, added] });
+                let value = if front { [added, scratch] } else { [scratch, added] };
+                return shard.store(target, facts, derivation, value);
             }
             let added = match more {
                 NewValue::Bytes(bytes) => shard.large_value(bytes, target)?,
@@ -135,6 +146,7 @@ impl Shard {
             shard.store_large(
                 Target { found: shard.lookup(target.hash, target.key.as_bytes()), ..target },
                 facts,
+                derivation,
                 joined,
             )
         });
@@ -196,6 +208,7 @@ impl Shard {
     }
 
     fn rewrite(&mut self, target: Target<'_>, found: Found, amend: Amend) -> Result<u64, Refused> {
+        let derivation = self.inherited(Some(found));
         let item = self.item(found.location);
         let (cas, cas_shown) = item.cas_known();
         let facts = Facts {
@@ -218,18 +231,24 @@ impl Shard {
                 scratch.extend_from_slice(bytes);
             }
             let stored = shard.stats.total_items;
-            let made = shard.store(target, facts, [scratch, &[]]);
+            let made = shard.store(target, facts, derivation, [scratch, &[]]);
             shard.stats.total_items = stored;
             made.map(|cas| if keep { 0 } else { cas })
         })
     }
 
     /// Stores a value given as two slices: in the log, unless it is too long.
-    fn store(&mut self, mut target: Target<'_>, facts: Facts, value: [&[u8]; 2]) -> Result<u64, Refused> {
+    fn store(
+        &mut self,
+        mut target: Target<'_>,
+        facts: Facts,
+        derivation: Option<Derivation>,
+        value: [&[u8]; 2],
+    ) -> Result<u64, Refused> {
         if value[0].len() + value[1].len() > self.inline_limit {
             let large = self.large_value(&value.concat(), target)?;
             target.found = self.lookup(target.hash, target.key.as_bytes());
-            return self.store_large(target, facts, large);
+            return self.store_large(target, facts, derivation, large);
         }
         let key = target.key.as_bytes();
         let (previous, old_queue) = match target.found {
@@ -237,6 +256,7 @@ impl Shard {
             None => (0, None),
         };
         let queue = self.policy.admit(target.hash, old_queue);
+        let sources = derivation.as_ref().map(Derivation::encode).unwrap_or_default();
         let draft = Draft {
             key,
             value,
@@ -250,6 +270,7 @@ impl Shard {
             last_used: facts.last_used,
             cas_shown: matches!(facts.cas, CasChange::NextShown | CasChange::Set(_)),
             cas: if let CasChange::Set(cas) = facts.cas { Some(cas) } else { None },
+            sources: &sources,
         };
         let place = Place::new(queue, facts.expiry, target.now);
         let len = draft.len();
@@ -262,13 +283,22 @@ impl Shard {
         self.put_in_index(target, location).inspect_err(|_| {
             self.log.kill(location, len);
         })?;
+        if let Some(derivation) = derivation {
+            derivation.hand_over();
+        }
         self.count_in(key.len(), draft.value_len(), draft.client_flags);
         self.stats.stored_bytes += len as u64;
         self.work_ahead(len, target.now);
         Ok(shown(facts.cas, cas))
     }
 
-    fn store_large(&mut self, target: Target<'_>, facts: Facts, value: LargeValue) -> Result<u64, Refused> {
+    fn store_large(
+        &mut self,
+        target: Target<'_>,
+        facts: Facts,
+        derivation: Option<Derivation>,
+        value: LargeValue,
+    ) -> Result<u64, Refused> {
         let key = target.key.as_bytes();
         let len = value.len();
         let sequence = self.log.fresh_sequence();
@@ -282,6 +312,7 @@ impl Shard {
         item.binary_key = facts.binary_key;
         item.stale = facts.stale;
         item.lease_granted = facts.lease_granted;
+        item.sources = derivation.as_ref().map(Derivation::encode).unwrap_or_default().into();
         item.cas_shown = matches!(facts.cas, CasChange::NextShown | CasChange::Set(_));
         let location = self.large.insert(item);
         if let Err(refused) = self.put_in_index(target, location) {
@@ -289,6 +320,9 @@ impl Shard {
                 self.large.remove(number);
             }
             return Err(refused);
+        }
+        if let Some(derivation) = derivation {
+            derivation.hand_over();
         }
         self.count_in(key.len(), len, facts.client_flags);
         self.work_ahead(0, target.now);
@@ -333,6 +367,12 @@ impl Shard {
             }
         }
         Err(Refused)
+    }
+
+    /// What an item derived from this one's sources, as of its time, is to name.
+    fn inherited(&self, found: Option<Found>) -> Option<Derivation> {
+        let named = self.named(found?.location)?;
+        Some(self.sources.inherit(named))
     }
 
     fn queue_of(&self, location: Location) -> Option<u8> {

@@ -37,6 +37,10 @@ impl Memory {
         Memory { engine, counts, millis, unix_seconds: 1_800_000_000, conversations: HashMap::new() }
     }
 
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     pub fn now(&self) -> Now {
         Now::new(self.millis, self.unix_seconds)
     }

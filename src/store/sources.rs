@@ -1,0 +1,402 @@
+//! The table of sources: which keys live items were derived from, and when those keys were last updated.
+//!
+//! An item that names sources is *outdated*, and never served again, once one of them has been updated after the
+//! item was made. Nothing points from a source to what was derived from it: an update writes one stamp, whoever
+//! reads an item compares stamps.
+//!
+//! - **Stamps** come from one counter that only rises. An item's stamp is taken before its sources are looked at; a
+//!   source's stamp is taken when it is updated, under the lock of its shard. So an update that comes after the look
+//!   has the higher stamp, and one that came before was seen by the look.
+//! - **Transitive.** An item takes over the sources of its sources when it names them, so its own list is all it
+//!   needs. That list stays true: changing what a source was derived from means storing it, which is an update.
+//! - **Itself.** An item's own key in its list is passed over, so that neither an item derived from itself nor a
+//!   cycle is outdated by its own making.
+//! - **Names.** Sources are known by the hash of their key. Two keys with one hash outdate each other's dependents:
+//!   too much, never too little.
+//!
+//! Invariants: a source is in the table exactly while some live item or [`Derivation`] names it, and `dependents`
+//! is how many do. The table is locked inside shards' locks, never around them.
+
+use super::pool::Pool;
+use ahash::RandomState;
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// Most sources, direct and taken over, that an item remembers one by one. An item with more is outdated by any
+/// update of anything: too much, never too little.
+pub(super) const MAX_REMEMBERED: usize = 1000;
+
+/// The sources that live items name.
+#[derive(Debug)]
+pub(super) struct Sources {
+    pool: Arc<Pool>,
+    table: DashMap<u64, Source, RandomState>,
+    clock: AtomicU64,
+    /// How many namings there are, so that servers without any pay one branch.
+    named: AtomicUsize,
+    /// How many live items depend on everything.
+    catch_all: AtomicUsize,
+    /// The latest update of anything, kept while something depends on everything.
+    latest: Mutex<Latest>,
+    updates: AtomicU64,
+}
+
+/// The stamps of the latest update, and of the latest of another key: an item is not outdated by its own making.
+#[derive(Debug, Default)]
+struct Latest {
+    hash: u64,
+    stamp: u64,
+    other: u64,
+}
+
+#[derive(Debug)]
+struct Source {
+    /// Live items and derivations that name it; never 0 in the table.
+    dependents: usize,
+    /// Stamp of its last update since it has been in the table; 0 if there was none.
+    updated: u64,
+}
+
+/// Bytes charged for a source: its entry, at the load the table has at worst.
+const SOURCE_BYTES: usize = 2 * (size_of::<(u64, Source)>() + 1);
+
+impl Sources {
+    pub fn new(pool: Arc<Pool>) -> Sources {
+        Sources {
+            pool,
+            table: DashMap::default(),
+            clock: AtomicU64::new(0),
+            named: AtomicUsize::new(0),
+            catch_all: AtomicUsize::new(0),
+            latest: Mutex::default(),
+            updates: AtomicU64::new(0),
+        }
+    }
+
+    /// The beginning of an item that is to name sources.
+    pub fn derivation(self: &Arc<Sources>) -> Derivation {
+        Derivation { sources: self.clone(), stamp: self.tick(), hashes: Vec::new(), catch_all: false }
+    }
+
+    /// The beginning of an item that is derived from what this one is, as of the same time.
+    pub fn inherit(self: &Arc<Sources>, item: Named<'_>) -> Derivation {
+        let mut derivation =
+            Derivation { sources: self.clone(), stamp: item.stamp(), hashes: Vec::new(), catch_all: false };
+        derivation.take_over(item);
+        derivation
+    }
+
+    /// Notes that the data behind a key has been updated. Called under the lock of the key's shard.
+    pub fn update(&self, hash: u64) {
+        if self.named.load(Ordering::SeqCst) == 0 && self.catch_all.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let stamp = self.tick();
+        if let Some(mut source) = self.table.get_mut(&hash) {
+            source.updated = stamp;
+            self.updates.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.catch_all.load(Ordering::SeqCst) > 0 {
+            let mut latest = self.latest.lock();
+            if latest.hash != hash {
+                (latest.hash, latest.other) = (hash, latest.stamp);
+            }
+            latest.stamp = latest.stamp.max(stamp);
+        }
+    }
+
+    /// Whether nothing that this item was derived from has been updated since. `own` is the item's own hash.
+    pub fn is_current(&self, own: u64, item: Named<'_>) -> bool {
+        if item.catch_all() {
+            let latest = self.latest.lock();
+            if item.stamp() < if latest.hash == own { latest.other } else { latest.stamp } {
+                return false;
+            }
+        }
+        item.hashes().filter(|&hash| hash != own).all(|hash| {
+            // A source that is missing would break the table's invariant; not serving is the safe answer.
+            self.table.get(&hash).is_some_and(|source| source.updated <= item.stamp())
+        })
+    }
+
+    /// Forgets what an item named that is gone.
+    pub fn release(&self, item: Named<'_>) {
+        for hash in item.hashes() {
+            self.release_one(hash);
+        }
+        if item.catch_all() {
+            self.catch_all.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// How many sources live items name.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// How many namings there are.
+    pub fn named(&self) -> usize {
+        self.named.load(Ordering::Relaxed)
+    }
+
+    /// How many updates of a named source there have been.
+    pub fn updates(&self) -> u64 {
+        self.updates.load(Ordering::Relaxed)
+    }
+
+    /// Bytes charged to the pool.
+    pub fn charged(&self) -> usize {
+        self.table.len() * SOURCE_BYTES
+    }
+
+    /// Gives back memory of a table that has become much smaller.
+    pub fn shrink(&self) {
+        if self.table.capacity() > 1024 && self.table.len() < self.table.capacity() / 4 {
+            self.table.shrink_to_fit();
+        }
+    }
+
+    fn tick(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    fn name_one(&self, hash: u64) {
+        self.named.fetch_add(1, Ordering::SeqCst);
+        let mut source = self.table.entry(hash).or_insert(Source { dependents: 0, updated: 0 });
+        source.dependents += 1;
+        if source.dependents == 1 {
+            self.pool.charge(SOURCE_BYTES);
+        }
+    }
+
+    fn release_one(&self, hash: u64) {
+        if let Some(mut source) = self.table.get_mut(&hash) {
+            source.dependents -= 1;
+        }
+        if self.table.remove_if(&hash, |_, source| source.dependents == 0).is_some() {
+            self.pool.discharge(SOURCE_BYTES);
+        }
+        self.named.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// An item in the making that names sources. Dropped without being stored, it forgets them.
+#[derive(Debug)]
+pub struct Derivation {
+    sources: Arc<Sources>,
+    stamp: u64,
+    hashes: Vec<u64>,
+    catch_all: bool,
+}
+
+impl Derivation {
+    /// Names one source, and whatever that source was derived from. Called under the lock of the source's shard.
+    pub(super) fn name(&mut self, hash: u64, inherited: Option<Named<'_>>) {
+        self.add(hash);
+        if let Some(inherited) = inherited {
+            self.take_over(inherited);
+        }
+    }
+
+    fn take_over(&mut self, item: Named<'_>) {
+        item.hashes().for_each(|hash| self.add(hash));
+        if item.catch_all() {
+            self.set_catch_all();
+        }
+    }
+
+    /// What the item is to carry.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let count = self.hashes.len() as u16 | if self.catch_all { Named::CATCH_ALL } else { 0 };
+        let mut encoded = Vec::with_capacity(10 + self.hashes.len() * 8);
+        encoded.extend_from_slice(&count.to_le_bytes());
+        encoded.extend_from_slice(&self.stamp.to_le_bytes());
+        self.hashes.iter().for_each(|hash| encoded.extend_from_slice(&hash.to_le_bytes()));
+        encoded
+    }
+
+    /// The item is stored: the namings are its own from now on.
+    pub(super) fn hand_over(mut self) {
+        self.hashes.clear();
+        self.catch_all = false;
+    }
+
+    fn add(&mut self, hash: u64) {
+        if self.hashes.contains(&hash) {
+            return;
+        }
+        if self.hashes.len() == MAX_REMEMBERED {
+            return self.set_catch_all();
+        }
+        self.sources.name_one(hash);
+        self.hashes.push(hash);
+    }
+
+    fn set_catch_all(&mut self) {
+        if !self.catch_all {
+            self.sources.catch_all.fetch_add(1, Ordering::SeqCst);
+            self.catch_all = true;
+        }
+    }
+}
+
+impl Drop for Derivation {
+    fn drop(&mut self) {
+        for &hash in &self.hashes {
+            self.sources.release_one(hash);
+        }
+        if self.catch_all {
+            self.sources.catch_all.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// What an item carries: a count, its stamp, the hashes of its sources; as bytes, as they stand in its record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Named<'a>(&'a [u8]);
+
+impl<'a> Named<'a> {
+    /// Set in the count of an item that depends on everything.
+    const CATCH_ALL: u16 = 0x8000;
+
+    /// What stands at the front of `bytes`.
+    pub fn at(bytes: &'a [u8]) -> Named<'a> {
+        Named(&bytes[..10 + usize::from(head(bytes) & !Named::CATCH_ALL) * 8])
+    }
+
+    /// As it stands in a record.
+    pub fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// How many sources it remembers.
+    pub fn count(self) -> usize {
+        usize::from(head(self.0) & !Named::CATCH_ALL)
+    }
+
+    fn catch_all(self) -> bool {
+        head(self.0) & Named::CATCH_ALL != 0
+    }
+
+    fn stamp(self) -> u64 {
+        number(&self.0[2..10])
+    }
+
+    fn hashes(self) -> impl Iterator<Item = u64> + use<'a> {
+        self.0[10..].chunks_exact(8).map(number)
+    }
+}
+
+fn head(bytes: &[u8]) -> u16 {
+    u16::from_le_bytes([bytes[0], bytes[1]])
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    u64::from_le_bytes(bytes.try_into().expect("the caller cuts eight bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: u64 = 1;
+    const THUMB: u64 = 2;
+    const PHOTO: u64 = 3;
+
+    fn empty() -> Arc<Sources> {
+        Arc::new(Sources::new(Arc::new(Pool::new(1 << 20, 32 << 10))))
+    }
+
+    fn finished(derivation: Derivation) -> Vec<u8> {
+        let encoded = derivation.encode();
+        derivation.hand_over();
+        assert_eq!(Named::at(&encoded).0.len(), encoded.len());
+        encoded
+    }
+
+    fn derived(sources: &Arc<Sources>, from: &[(u64, Option<Named<'_>>)]) -> Vec<u8> {
+        let mut derivation = sources.derivation();
+        for &(hash, inherited) in from {
+            derivation.name(hash, inherited);
+        }
+        finished(derivation)
+    }
+
+    #[test]
+    fn an_update_outdates_what_was_made_before_it_and_nothing_made_after() {
+        let sources = empty();
+        let before = derived(&sources, &[(PHOTO, None)]);
+        assert!(sources.is_current(THUMB, Named::at(&before)));
+        sources.update(PHOTO);
+        assert!(!sources.is_current(THUMB, Named::at(&before)));
+        let after = derived(&sources, &[(PHOTO, None)]);
+        assert!(sources.is_current(THUMB, Named::at(&after)));
+    }
+
+    #[test]
+    fn an_item_begun_before_an_update_is_outdated_by_it() {
+        let sources = empty();
+        let mut slow = sources.derivation();
+        slow.name(PHOTO, None);
+        sources.update(PHOTO);
+        assert!(!sources.is_current(THUMB, Named::at(&finished(slow))));
+    }
+
+    #[test]
+    fn sources_of_sources_are_taken_over() {
+        let sources = empty();
+        let thumb = derived(&sources, &[(PHOTO, None)]);
+        sources.update(THUMB);
+        let page = derived(&sources, &[(THUMB, Some(Named::at(&thumb)))]);
+        sources.update(PHOTO);
+        assert!(!sources.is_current(PAGE, Named::at(&page)));
+    }
+
+    #[test]
+    fn an_item_and_a_cycle_outlive_their_own_making() {
+        let sources = empty();
+        let own = derived(&sources, &[(PAGE, None)]);
+        sources.update(PAGE);
+        assert!(sources.is_current(PAGE, Named::at(&own)));
+        let thumb = derived(&sources, &[(PHOTO, None)]);
+        sources.update(THUMB);
+        let photo = derived(&sources, &[(THUMB, Some(Named::at(&thumb)))]);
+        sources.update(PHOTO);
+        assert!(sources.is_current(PHOTO, Named::at(&photo)));
+        assert!(!sources.is_current(THUMB, Named::at(&thumb)));
+    }
+
+    #[test]
+    fn the_table_is_empty_when_nothing_names_a_source() {
+        let sources = empty();
+        let one = derived(&sources, &[(PHOTO, None), (THUMB, None)]);
+        let two = derived(&sources, &[(PHOTO, None)]);
+        drop(sources.derivation());
+        let mut unfinished = sources.derivation();
+        unfinished.name(PAGE, Some(Named::at(&one)));
+        drop(unfinished);
+        assert_eq!((sources.len(), sources.named()), (2, 3));
+        sources.release(Named::at(&one));
+        assert_eq!((sources.len(), sources.named()), (1, 1));
+        sources.release(Named::at(&two));
+        assert_eq!((sources.len(), sources.named()), (0, 0));
+        assert_eq!(sources.pool.used(), 0);
+    }
+
+    #[test]
+    fn more_sources_than_are_remembered_mean_all_of_them() {
+        let sources = empty();
+        let many: Vec<_> = (100..1200).map(|hash| (hash, None)).collect();
+        let named = derived(&sources, &many);
+        assert!(sources.is_current(PAGE, Named::at(&named)));
+        sources.update(PAGE);
+        assert!(sources.is_current(PAGE, Named::at(&named)));
+        sources.update(7);
+        assert!(!sources.is_current(PAGE, Named::at(&named)));
+        sources.release(Named::at(&named));
+        assert_eq!(sources.len(), 0);
+        assert_eq!(sources.catch_all.load(Ordering::SeqCst), 0);
+    }
+}
