@@ -2,9 +2,11 @@
 #![allow(dead_code, unused_imports)] // Each test file uses its part.
 
 mod fake;
+mod namespace;
 mod peer;
 
 pub use fake::{Chaos, Fake};
+pub use namespace::Namespace;
 pub use peer::{Peer, peers_wanted};
 
 use memcarp_client::{Address, Member, Members};

@@ -22,7 +22,14 @@ pub struct Peer {
 impl Peer {
     /// memcached on a TCP port of its own choice.
     pub fn memcached(arguments: &[&str]) -> Peer {
-        Peer::start(PathBuf::from("memcached"), arguments, None)
+        let mut all = vec!["-l", "127.0.0.1"];
+        all.extend_from_slice(arguments);
+        Peer::start(PathBuf::from("memcached"), &all, None)
+    }
+
+    /// memcached started by another program, in a place of its own.
+    pub fn command(program: &str, arguments: &[&str]) -> Peer {
+        Peer::start(PathBuf::from(program), arguments, None)
     }
 
     /// memcached on a Unix socket.
@@ -50,7 +57,7 @@ impl Peer {
             None => {
                 let ports = scratch("ports");
                 let file = ports.to_str().unwrap().to_owned();
-                peer.spawn(&["-p", "-1", "-l", "127.0.0.1"], &[("MEMCACHED_PORT_FILENAME", &file)]);
+                peer.spawn(&["-p", "-1"], &[("MEMCACHED_PORT_FILENAME", &file)]);
                 wait_for("its port", || ports.exists());
                 let text = std::fs::read_to_string(&ports).unwrap();
                 std::fs::remove_file(&ports).unwrap();
@@ -81,7 +88,7 @@ impl Peer {
         match &self.address {
             Address::Tcp { port, .. } => {
                 let port = *port;
-                self.spawn(&["-p", &port.to_string(), "-l", "127.0.0.1"], &[]);
+                self.spawn(&["-p", &port.to_string()], &[]);
                 wait_for("its port", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
             }
             _ => self.spawn(&[], &[]),
@@ -98,6 +105,8 @@ impl Peer {
     /// Stops the process without closing anything (SIGSTOP).
     pub fn freeze(&self) {
         self.signal("-STOP");
+        let stat = format!("/proc/{}/stat", self.id());
+        wait_for("its stop", || std::fs::read_to_string(&stat).unwrap().contains(") T "));
     }
 
     /// Lets it go on (SIGCONT).
