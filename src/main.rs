@@ -4,33 +4,54 @@ use std::fmt::Arguments;
 use std::io::Write;
 use std::process::ExitCode;
 
-use memcarp::config::{self, Invocation};
+use memcarp::config::{Invocation, Sources};
 use memcarp::server;
 
 fn main() -> ExitCode {
-    match config::read(std::env::args_os().skip(1)) {
+    let sources = Sources::new(std::env::args_os().skip(1), std::env::vars_os());
+    match sources.read() {
         Ok(Invocation::Serve(config, warnings)) => {
-            for warning in warnings {
-                say(format_args!("warning: {warning}"));
+            warn(&warnings);
+            end(server::run(*config))
+        }
+        Ok(Invocation::Check(config, warnings)) => {
+            warn(&warnings);
+            let checked = server::check(&config);
+            if checked.is_ok() {
+                print("the configuration is good");
             }
-            match server::run(*config) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    say(format_args!("memcarp: {error}"));
-                    // A status has eight bits; what does not fit is a failure all the same.
-                    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
-                }
-            }
+            end(checked)
         }
         Ok(Invocation::Print(text)) => {
-            // Whoever reads may stop early, as head does.
-            let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+            print(text.trim_end());
             ExitCode::SUCCESS
         }
         Err(error) => {
             say(format_args!("memcarp: {error}"));
             ExitCode::from(error.exit())
         }
+    }
+}
+
+fn end(result: Result<(), server::Error>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(format_args!("memcarp: {error}"));
+            // A status has eight bits; what does not fit is a failure all the same.
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
+        }
+    }
+}
+
+fn print(text: &str) {
+    // Whoever reads may stop early, as head does.
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        say(format_args!("warning: {warning}"));
     }
 }
 

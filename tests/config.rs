@@ -4,11 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use memcarp::config::{self, Config, Error, Invocation, ListenTls, Port, Protocol};
+use memcarp::config::{self, Config, Error, Invocation, ListenTls, Port, Protocol, Sources};
 use proptest::prelude::*;
 
 fn try_read(args: &[&str]) -> Result<Invocation, Error> {
-    config::read(args.iter().map(OsString::from))
+    Sources::new(args.iter().map(OsString::from), []).read()
 }
 
 fn read(args: &[&str]) -> Config {
@@ -136,6 +136,12 @@ fn later_wins_but_addresses_accumulate() {
 
     assert!(read(&["-o", "no_modern,maxconns_fast"]).maxconns_fast);
     assert!(!read(&["-o", "maxconns_fast", "-o", "no_modern"]).maxconns_fast);
+}
+
+#[test]
+fn memcarps_own_options_make_no_beginning_ambiguous() {
+    assert_eq!(read(&["--con=5"]).conn_limit, 5);
+    assert!(refused(&["--check"]).1.contains("--check-config"));
 }
 
 #[test]
@@ -341,11 +347,12 @@ proptest! {
 
     #[test]
     fn no_argument_vector_panics(args in proptest::collection::vec(argument(), 0..6)) {
-        match config::read(args) {
+        match Sources::new(args, []).read() {
             Ok(Invocation::Serve(config, _)) => {
                 prop_assert!(config.item_max <= config.memory_limit / 2);
                 prop_assert!(config.conn_limit > 0 && config.threads > 0 && config.reqs_per_event > 0);
             }
+            Ok(Invocation::Check(..)) => prop_assert!(false, "the option is too long to be found by chance"),
             Ok(Invocation::Print(text)) => prop_assert!(text.starts_with("memcached 1.6.45\n")),
             Err(error) => {
                 prop_assert!([1, 64, 71].contains(&error.exit()));

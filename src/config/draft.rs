@@ -1,5 +1,6 @@
 //! A configuration while it is being read: what each option says, and the rules between options at the end.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::error::{Error, FAILURE, OS, USAGE};
@@ -21,7 +22,35 @@ pub struct Draft {
     udp_port: Option<Port>,
     /// Whether the list of addresses comes from the source being read now, and so grows.
     listen_grows: bool,
+    /// The same of the number of `-v`.
+    verbosity_grows: bool,
+    /// Where what is being read stands; nowhere on the command line.
+    place: Option<Place>,
+    /// Where the options stand that were not settled on the command line.
+    places: BTreeMap<&'static str, Place>,
 }
+
+/// Where an option was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    text: String,
+    long_names: bool,
+}
+
+impl Place {
+    /// Among options written as on the command line.
+    pub fn by_letter(text: &str) -> Place {
+        Place { text: text.to_owned(), long_names: false }
+    }
+
+    /// Among options written by their long names.
+    pub fn by_name(text: &str) -> Place {
+        Place { text: text.to_owned(), long_names: true }
+    }
+}
+
+/// Options that exclude each other, by their long names, and what is wrong.
+type Conflict = (&'static [&'static str], Error);
 
 /// `-o ssl_*` as written; used only under `-Z`.
 #[derive(Debug)]
@@ -76,6 +105,21 @@ impl Draft {
     /// What follows was written in another place (a file, then the command line), which wins over what was read.
     pub fn next_source(&mut self) {
         self.listen_grows = false;
+        self.verbosity_grows = false;
+        self.place = None;
+    }
+
+    /// Says where what follows stands.
+    pub fn stand(&mut self, place: Option<Place>) {
+        self.place = place;
+    }
+
+    /// An option is set, here.
+    pub fn settled(&mut self, long: &'static str) {
+        match &self.place {
+            Some(place) => self.places.insert(long, place.clone()),
+            None => self.places.remove(long),
+        };
     }
 
     /// `-p`.
@@ -103,12 +147,13 @@ impl Draft {
 
     /// `-v`, or `--verbose=2`.
     pub fn verbose(&mut self, value: Value<'_>) -> Result<(), Error> {
-        let verbosity = &mut self.config.verbosity;
-        if value.raw().is_empty() {
-            *verbosity = verbosity.saturating_add(1).min(3);
-            return Ok(());
+        if !value.raw().is_empty() {
+            return set(&mut self.config.verbosity, value.number(0..=3, USAGE));
         }
-        set(verbosity, value.number(0..=3, USAGE))
+        let so_far =
+            if std::mem::replace(&mut self.verbosity_grows, true) { self.config.verbosity } else { 0 };
+        self.config.verbosity = so_far.saturating_add(1).min(3);
+        Ok(())
     }
 
     /// `-t`.
@@ -169,14 +214,28 @@ impl Draft {
 
     /// The configuration, if its parts agree with one another.
     pub fn finish(mut self) -> Result<(Config, Vec<String>), Error> {
-        self.check_memory()?;
-        self.check_engine()?;
-        self.settle_udp()?;
-        self.settle_tls()?;
+        self.settle().map_err(|conflict| self.placed(conflict))?;
         if self.config.auth_file.is_some() {
             self.config.protocol = Protocol::Ascii;
         }
         Ok((self.config, self.warnings))
+    }
+
+    fn settle(&mut self) -> Result<(), Conflict> {
+        self.check_memory()
+            .map_err(|error| (&["max-item-size", "memory-limit", "slab_chunk_max"][..], error))?;
+        self.check_engine()?;
+        self.settle_udp().map_err(|error| (&["udp-port", "auth-file"][..], error))?;
+        self.settle_tls()
+    }
+
+    /// The error, with the places of the options it is about, and their long names if they are written there.
+    fn placed(&self, (options, error): Conflict) -> Error {
+        let mut places: Vec<&Place> = options.iter().filter_map(|option| self.places.get(option)).collect();
+        places.dedup();
+        let error = if places.iter().any(|place| place.long_names) { error.in_long_names() } else { error };
+        let places: Vec<&str> = places.iter().map(|place| place.text.as_str()).collect();
+        if places.is_empty() { error } else { error.at(places.join(" and ")) }
     }
 
     fn check_memory(&self) -> Result<(), Error> {
@@ -202,25 +261,22 @@ impl Draft {
     }
 
     /// Limits of options that do nothing here, kept so that a command line that passes also passes with memcached.
-    fn check_engine(&self) -> Result<(), Error> {
+    fn check_engine(&self) -> Result<(), Conflict> {
         let inert = &self.config.inert;
         if inert.hot_lru_pct + inert.warm_lru_pct > 80 {
-            return Err(Error::new(
-                USAGE,
-                "-o hot_lru_pct and warm_lru_pct are over 80 together; write less",
-            ));
+            let message = "-o hot_lru_pct and warm_lru_pct are over 80 together; write less";
+            return Err((&["hot_lru_pct", "warm_lru_pct"], Error::new(USAGE, message)));
         }
         if inert.temporary_ttl.is_some() && !inert.lru_maintainer {
-            return Err(Error::new(
-                USAGE,
-                "-o temporary_ttl needs lru_maintainer; leave no_lru_maintainer out",
+            let message = "-o temporary_ttl needs lru_maintainer; leave no_lru_maintainer out";
+            return Err((
+                &["temporary_ttl", "no_lru_maintainer", "lru_maintainer"],
+                Error::new(USAGE, message),
             ));
         }
         if inert.napi_ids as usize > self.config.threads {
-            return Err(Error::new(
-                USAGE,
-                format!("-N {} is more than the threads; write -t {0}", inert.napi_ids),
-            ));
+            let message = format!("-N {} is more than the threads; write -t {0}", inert.napi_ids);
+            return Err((&["napi-ids", "threads"], Error::new(USAGE, message)));
         }
         Ok(())
     }
@@ -241,22 +297,25 @@ impl Draft {
         Ok(())
     }
 
-    fn settle_tls(&mut self) -> Result<(), Error> {
+    fn settle_tls(&mut self) -> Result<(), Conflict> {
         if !self.tls {
             let prefixed = self.config.listen.iter().find(|listen| listen.tls != ListenTls::Inherit);
             return match prefixed {
                 Some(listen) => {
-                    Err(Error::new(OS, format!("-l {}: notls:, btls: and mtls: need -Z", listen.host)))
+                    let message = format!("-l {}: notls:, btls: and mtls: need -Z", listen.host);
+                    Err((&["listen", "enable-ssl"], Error::new(OS, message)))
                 }
                 None => Ok(()),
             };
         }
         if self.config.tcp_port == Port::Off {
-            return Err(Error::new(USAGE, "TLS (-Z) is spoken over TCP only; leave -p 0 out"));
+            let message = "TLS (-Z) is spoken over TCP only; leave -p 0 out";
+            return Err((&["enable-ssl", "port"], Error::new(USAGE, message)));
         }
         let ssl = std::mem::take(&mut self.ssl);
         let chain_cert = ssl.chain_cert.ok_or_else(|| {
-            Error::new(USAGE, "TLS (-Z) needs a certificate; write -o ssl_chain_cert=FILE,ssl_key=FILE")
+            let message = "TLS (-Z) needs a certificate; write -o ssl_chain_cert=FILE,ssl_key=FILE";
+            (&["enable-ssl"][..], Error::new(USAGE, message))
         })?;
         self.config.tls = Some(Tls {
             key: ssl.key.unwrap_or_else(|| chain_cert.clone()),

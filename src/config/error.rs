@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::options::OPTIONS;
+
 /// The exit code of a value memcached's own checks refuse.
 pub const FAILURE: u8 = 1;
 /// The exit code of wrong usage (`EX_USAGE`), also of what only memcarp refuses.
@@ -26,6 +28,22 @@ impl Error {
     #[must_use]
     pub fn at(mut self, place: impl fmt::Display) -> Error {
         self.message = format!("{place}: {}", self.message);
+        self
+    }
+
+    /// Adds the long names of the options it names by their letters, for whoever wrote long names.
+    #[must_use]
+    pub(super) fn in_long_names(mut self) -> Error {
+        let words = || self.message.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+        let named = OPTIONS.iter().filter(|option| {
+            let letter = option.short;
+            words().any(|word| word.strip_prefix('-').is_some_and(|rest| rest.chars().eq([letter])))
+        });
+        let names: Vec<String> =
+            named.map(|option| format!("-{} is {}", option.short, option.long)).collect();
+        if !names.is_empty() {
+            self.message = format!("{} ({})", self.message, names.join(", "));
+        }
         self
     }
 

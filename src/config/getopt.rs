@@ -1,8 +1,9 @@
 //! getopt_long's habits, which clap does not have: which option each argument means. Knows names, no meanings.
 //!
 //! Bundled flags (`-vv`), glued values (`-p11211`), a blank inside the argument (`"-m 1024"`), long options by
-//! any unambiguous beginning, options after positional arguments, and `-1` as a value. A command of clap's is the
-//! table of names; what it has no option for is passed through as written, for clap to complain of.
+//! any unambiguous beginning (in full only if they have no letter, as memcarp's own), options after positional
+//! arguments, and `-1` as a value. A command of clap's is the table of names; what it has no option for is passed
+//! through as written, for clap to complain of.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -54,13 +55,15 @@ fn long(command: &Command, arg: &OsStr, args: &mut impl Iterator<Item = OsString
     }
 }
 
-/// The option called `name`, or the only one whose name begins so.
+/// The option called `name`, or the only one whose name begins so. One without a letter is not memcached's, and must
+/// not make a beginning ambiguous that is none with memcached.
 fn by_beginning<'c>(command: &'c Command, name: &[u8]) -> Option<&'c Arg> {
     let long = |arg: &Arg| arg.get_long().unwrap_or_default().as_bytes().to_vec();
     if let Some(exact) = command.get_arguments().find(|arg| !name.is_empty() && long(arg) == name) {
         return Some(exact);
     }
-    let mut beginning = command.get_arguments().filter(|arg| !name.is_empty() && long(arg).starts_with(name));
+    let lettered = command.get_arguments().filter(|arg| arg.get_short().is_some());
+    let mut beginning = lettered.filter(|arg| !name.is_empty() && long(arg).starts_with(name));
     let only = beginning.next();
     if beginning.next().is_some() { None } else { only }
 }
@@ -112,9 +115,9 @@ mod tests {
     fn command() -> Command {
         let mut command = Command::new("test").args([
             Arg::new("port").short('p').long("port").action(ArgAction::Set),
-            Arg::new("portal").long("portal").action(ArgAction::Set),
+            Arg::new("portal").short('l').long("portal").action(ArgAction::Set),
             Arg::new("memory").short('m').long("memory-limit").action(ArgAction::Set),
-            Arg::new("memo").long("memory-file").action(ArgAction::Set),
+            Arg::new("memo").short('e').long("memory-file").action(ArgAction::Set),
             Arg::new("evictions").short('M').long("no-evictions").action(ArgAction::SetTrue),
             Arg::new("verbose").short('v').long("verbose").num_args(0..=1).require_equals(true),
         ]);

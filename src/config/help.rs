@@ -64,13 +64,25 @@ fn memcached_options(group: Group) -> impl Iterator<Item = Arg> {
     })
 }
 
-fn own_options() -> [Arg; 4] {
+/// The long names of memcarp's own options, which a configuration file cannot say.
+pub const OWN_OPTIONS: &[&str] = &["config", "memcached-conf", "check-config", "help", "version", "license"];
+
+fn own_options() -> [Arg; 6] {
     [
+        Arg::new("config")
+            .long("config")
+            .value_name("FILE")
+            .value_parser(ValueParser::path_buf())
+            .help("first read this file, in TOML"),
         Arg::new("memcached-conf")
             .long("memcached-conf")
             .value_name("FILE")
             .value_parser(ValueParser::path_buf())
             .help("first read the options in this file, one a line, as in /etc/memcached.conf"),
+        Arg::new("check-config")
+            .long("check-config")
+            .action(ArgAction::SetTrue)
+            .help("check options and files, say so, and end"),
         Arg::new("help").short('h').long("help").action(ArgAction::Help).help("print this"),
         Arg::new("version").short('V').long("version").action(ArgAction::Version).help("print the versions"),
         Arg::new("license").short('i').long("license").action(ArgAction::SetTrue).help("print the license"),

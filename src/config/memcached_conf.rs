@@ -1,33 +1,15 @@
 //! Debian's `/etc/memcached.conf`: memcached's options, one a line. Knows none of them.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
 
 use super::error::{Error, FAILURE};
 
-/// The most bytes a file may have.
-const MOST_BYTES: u64 = 1 << 20;
-
 /// The lines that hold options, each with its number and its words.
-pub fn read(path: &Path) -> Result<Vec<(usize, Vec<OsString>)>, Error> {
-    let failed = |why: &dyn std::fmt::Display| {
-        Error::new(FAILURE, format!("cannot read {}: {why}; write --memcached-conf=FILE", path.display()))
-    };
-    let mut text = Vec::new();
-    let file = File::open(path).map_err(|error| failed(&error))?;
-    file.take(MOST_BYTES + 1).read_to_end(&mut text).map_err(|error| failed(&error))?;
-    if text.len() as u64 > MOST_BYTES {
-        return Err(failed(&"it is over 1 MiB long"));
-    }
-    lines(&text)
-}
-
-/// As Debian's wrapper reads them: a line that does not begin with `-` speaks to the wrapper, and one that begins
-/// with `-d` or `-h` is left out, because a service is neither detached nor asked for help.
-fn lines(text: &[u8]) -> Result<Vec<(usize, Vec<OsString>)>, Error> {
+///
+/// They are read as Debian's wrapper reads them: a line that does not begin with `-` speaks to the wrapper, and one
+/// that begins with `-d` or `-h` is left out, because a service is neither detached nor asked for help.
+pub fn lines(text: &[u8]) -> Result<Vec<(usize, Vec<OsString>)>, Error> {
     let lines = text.split(|&byte| byte == b'\n').enumerate();
     let options = lines
         .filter(|(_, line)| line.starts_with(b"-") && !line.starts_with(b"-d") && !line.starts_with(b"-h"));

@@ -1,27 +1,32 @@
 //! What the operator asked for, resolved once from what was written. Knows no sockets and no store.
 //!
-//! What was written is a list of options with their values, wherever it stands: a file's options are applied first,
-//! then the command line's, each through the one table in `options`, so that limits and messages are the same
-//! everywhere. What is meant is [`Config`], checked as a whole at the end.
+//! What was written is a list of options with their values, wherever it stands: the files' options are applied first,
+//! then the environment's, then the command line's, each through the one table in `options`, so that limits and
+//! messages are the same everywhere. What is meant is [`Config`], checked as a whole at the end.
 
 mod command_line;
 mod draft;
+mod environment;
 mod error;
+mod file;
 mod getopt;
 mod help;
 mod listen;
 mod memcached_conf;
 mod options;
 mod rules;
+mod setting;
+mod sources;
 mod suboptions;
+mod toml_file;
 mod value;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-pub use command_line::{Invocation, read};
 pub use error::Error;
 pub use rules::{Rule, RuleError, Rules};
+pub use sources::{Invocation, Sources};
 
 /// The version of memcached whose behaviour is copied, which clients and scripts are told.
 pub const MEMCACHED_VERSION: &str = "1.6.45";
@@ -95,6 +100,8 @@ pub struct Config {
     pub watcher_logbuf: usize,
     /// TLS on TCP listeners (`-Z`, `-o ssl_*`).
     pub tls: Option<Tls>,
+    /// What items are derived from, by their keys (`[[expire_on_update]]`).
+    pub rules: Rules,
     /// Options of memcached's own engine: accepted, shown by `stats settings`, without effect.
     pub inert: Inert,
 }
@@ -268,6 +275,7 @@ impl Default for Config {
             track_sizes: false,
             watcher_logbuf: 256 << 10,
             tls: None,
+            rules: Rules::default(),
             inert: Inert::default(),
         }
     }

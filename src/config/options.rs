@@ -46,8 +46,8 @@ pub type Setter = fn(&mut Draft, Value<'_>) -> Result<(), Error>;
 /// An option's value.
 #[derive(Clone, Copy)]
 pub enum Takes {
-    /// None.
-    Flag(fn(&mut Draft)),
+    /// None. What is set is whether it is on: a file or the environment may also turn it off.
+    Flag(fn(&mut Draft, bool)),
     /// One, called this in `--help`; empty if it was left out.
     Maybe(&'static str, Setter),
     /// One that must be there.
@@ -70,18 +70,18 @@ pub const OPTIONS: &[Opt] = &[
     opt('B', "protocol", Listening, "auto or ascii; only the text protocol is spoken [auto]",
         Needs("NAME", Draft::protocol)),
     opt('Z', "enable-ssl", Listening, "TLS over TCP; not served yet, so refused",
-        Flag(|d| d.tls = true)),
+        Flag(|d, on| d.tls = on)),
 
     opt('m', "memory-limit", Memory, "memory for items, in MiB [64]",
         Needs("MIB", |d, v| set(&mut d.config.memory_limit, v.mebibytes()))),
     opt('I', "max-item-size", Memory, "largest item, with k, m or g: 1k to 1g, at most half of -m [1m]",
         Needs("SIZE", Draft::item_max)),
     opt('M', "disable-evictions", Memory, "answer with an error when memory is full, rather than evict",
-        Flag(|d| d.config.evictions = false)),
+        Flag(|d, on| d.config.evictions = !on)),
     opt('e', "memory-file", Memory, "file to keep the items in over a restart; not done yet",
         Needs("FILE", |d, v| set(&mut d.config.memory_file, v.path().map(Some)))),
     opt('k', "lock-memory", Memory, "keep memory from being swapped out",
-        Flag(|d| d.config.lock_memory = true)),
+        Flag(|d, on| d.config.lock_memory = on)),
 
     opt('c', "conn-limit", Connections, "most client connections [1024]",
         Needs("NUM", |d, v| set(&mut d.config.conn_limit, v.number(1..=MOST, FAILURE)))),
@@ -95,26 +95,26 @@ pub const OPTIONS: &[Opt] = &[
     opt('Y', "auth-file", Commands, "file of USER:PASSWORD lines, one of which clients must send",
         Needs("FILE", |d, v| set(&mut d.config.auth_file, v.path().map(Some)))),
     opt('A', "enable-shutdown", Commands, "allow the shutdown command",
-        Flag(|d| d.config.shutdown_command = true)),
+        Flag(|d, on| d.config.shutdown_command = on)),
     opt('F', "disable-flush-all", Commands, "refuse flush_all",
-        Flag(|d| d.config.flush = false)),
+        Flag(|d, on| d.config.flush = !on)),
     opt('X', "disable-dumping", Commands, "refuse to list keys (cachedump, metadump, mgdump, stats detail)",
-        Flag(|d| d.config.dump = false)),
+        Flag(|d, on| d.config.dump = !on)),
     opt('W', "disable-watch", Commands, "refuse watch",
-        Flag(|d| d.config.watch = false)),
+        Flag(|d, on| d.config.watch = !on)),
     opt('C', "disable-cas", Commands, "no CAS values",
-        Flag(|d| d.config.cas = false)),
+        Flag(|d, on| d.config.cas = !on)),
     opt('D', "prefix-delimiter", Commands, "count per key prefix (stats detail), which ends with CHAR [:]",
         Needs("CHAR", Draft::prefix_delimiter)),
 
     opt('d', "daemon", Process, "run in the background",
-        Flag(|d| d.config.daemon = true)),
+        Flag(|d, on| d.config.daemon = on)),
     opt('u', "user", Process, "user to run as, when started as root",
         Needs("USER", |d, v| set(&mut d.config.user, v.name().map(Some)))),
     opt('P', "pidfile", Process, "file to write the process id to",
         Needs("FILE", |d, v| set(&mut d.config.pidfile, v.path().map(Some)))),
     opt('r', "enable-coredumps", Process, "allow core dumps of any size",
-        Flag(|d| d.config.coredumps = true)),
+        Flag(|d, on| d.config.coredumps = on)),
     opt('v', "verbose", Process, "say more on standard error: -vv shows connections and commands",
         Maybe("LEVEL", Draft::verbose)),
     opt('o', "extended", Process, "further options, listed below",
@@ -125,7 +125,7 @@ pub const OPTIONS: &[Opt] = &[
     opt('n', "slab-min-size", NoEffect, "",
         Needs("BYTES", |d, v| set(&mut d.config.inert.chunk_size, v.number(1..=MOST, FAILURE)))),
     opt('L', "enable-largepages", NoEffect, "",
-        Flag(|_| ())),
+        Flag(|_, _| ())),
     opt('N', "napi-ids", NoEffect, "",
         Needs("NUM", |d, v| set(&mut d.config.inert.napi_ids, v.number(1..=MOST, FAILURE)))),
     opt('S', "enable-sasl", Refused, "",
@@ -144,9 +144,10 @@ impl Opt {
 
     /// Sets what the option says. An error says where: `-c 0`.
     pub fn apply(&self, draft: &mut Draft, value: Value<'_>) -> Result<(), Error> {
+        draft.settled(self.long);
         match self.takes {
             Flag(set) => {
-                set(draft);
+                set(draft, true);
                 Ok(())
             }
             Maybe(_, set) => set(draft, value).map_err(|error| error.at(format_args!("-{}", self.short))),

@@ -10,13 +10,13 @@ use std::fmt;
 const MAX_KEY_LEN: usize = 250;
 
 /// All rules.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
     rules: Vec<Rule>,
 }
 
 /// Whoever stores a key like one of `derived` names the key that `source` makes of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     source: Template,
     derived: Vec<Template>,
@@ -42,6 +42,11 @@ impl Rules {
     /// Adds a rule.
     pub fn add(&mut self, rule: Rule) {
         self.rules.push(rule);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.rules.len()
     }
 
     /// Whether there are none.
@@ -89,13 +94,13 @@ impl Rule {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Template {
     text: String,
     parts: Vec<Part>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Literal(Vec<u8>),
     Placeholder(String),

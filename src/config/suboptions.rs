@@ -19,15 +19,15 @@ pub struct Suboption {
 #[rustfmt::skip] // a table
 pub const SUBOPTIONS: &[Suboption] = &[
     sub("no_maxconns_fast", "let connections over -c wait, rather than turn them away",
-        Flag(|d| d.config.maxconns_fast = false)),
+        Flag(|d, on| d.config.maxconns_fast = !on)),
     sub("maxconns_fast", "turn them away (the default)",
-        Flag(|d| d.config.maxconns_fast = true)),
+        Flag(|d, on| d.config.maxconns_fast = on)),
     sub("no_modern", "the defaults of memcached 1.4: no_maxconns_fast",
         Flag(no_modern)),
     sub("idle_timeout", "close TCP connections idle for so many seconds; 0 is never [0]",
         Needs("SECONDS", |d, v| set(&mut d.config.idle_timeout, v.number(0..=MOST, USAGE)))),
     sub("track_sizes", "keep the histogram of stats sizes",
-        Flag(|d| d.config.track_sizes = true)),
+        Flag(|d, on| d.config.track_sizes = on)),
     sub("watcher_logbuf_size", "KiB that may wait for one watcher [256]",
         Needs("KIB", |d, v| set(&mut d.config.watcher_logbuf, kib(v)))),
     sub("ssl_chain_cert", "certificate chain, in PEM",
@@ -43,22 +43,22 @@ pub const SUBOPTIONS: &[Suboption] = &[
     sub("ssl_min_version", "lowest version: 2 is TLS 1.2, 3 is TLS 1.3 [2]",
         Needs("NUM", |d, v| set(&mut d.ssl.min_version, v.number(0..=3, FAILURE)))),
     sub("ssl_session_cache", "let TLS sessions be resumed",
-        Flag(|d| d.ssl.session_cache = true)),
+        Flag(|d, on| d.ssl.session_cache = on)),
 
-    sub("modern", "", Flag(|_| ())),
+    sub("modern", "", Flag(|_, _| ())),
     sub("ssl_ciphers", "", Needs("LIST", |d, v| set(&mut d.ssl.ciphers, v.name().map(Some)))),
     sub("ssl_wbuf_size", "", Needs("KIB", |d, v| set(&mut d.ssl.wbuf_size, kib(v)))),
-    sub("ssl_kernel_tls", "", Flag(|d| d.ssl.kernel_tls = true)),
-    sub("lru_crawler", "", Flag(|d| d.config.inert.lru_crawler = true)),
-    sub("no_lru_crawler", "", Flag(|d| d.config.inert.lru_crawler = false)),
+    sub("ssl_kernel_tls", "", Flag(|d, on| d.ssl.kernel_tls = on)),
+    sub("lru_crawler", "", Flag(|d, on| d.config.inert.lru_crawler = on)),
+    sub("no_lru_crawler", "", Flag(|d, on| d.config.inert.lru_crawler = !on)),
     sub("lru_crawler_sleep", "", Needs("MICROSECONDS", |d, v| {
         set(&mut d.config.inert.lru_crawler_sleep, v.number(0..=1_000_000, FAILURE))
     })),
     sub("lru_crawler_tocrawl", "", Needs("NUM", |d, v| {
         set(&mut d.config.inert.lru_crawler_tocrawl, v.number(0..=i64::from(u32::MAX), FAILURE))
     })),
-    sub("lru_maintainer", "", Flag(|d| d.config.inert.lru_maintainer = true)),
-    sub("no_lru_maintainer", "", Flag(|d| d.config.inert.lru_maintainer = false)),
+    sub("lru_maintainer", "", Flag(|d, on| d.config.inert.lru_maintainer = on)),
+    sub("no_lru_maintainer", "", Flag(|d, on| d.config.inert.lru_maintainer = !on)),
     sub("hot_lru_pct", "", Needs("PERCENT", |d, v| {
         set(&mut d.config.inert.hot_lru_pct, v.number(1..=79, FAILURE))
     })),
@@ -74,10 +74,10 @@ pub const SUBOPTIONS: &[Suboption] = &[
     sub("temporary_ttl", "", Needs("SECONDS", |d, v| {
         set(&mut d.config.inert.temporary_ttl, v.number(0..=MOST, USAGE).map(Some))
     })),
-    sub("slab_reassign", "", Flag(|d| d.config.inert.slab_reassign = true)),
-    sub("no_slab_reassign", "", Flag(|d| d.config.inert.slab_reassign = false)),
+    sub("slab_reassign", "", Flag(|d, on| d.config.inert.slab_reassign = on)),
+    sub("no_slab_reassign", "", Flag(|d, on| d.config.inert.slab_reassign = !on)),
     sub("slab_automove", "", Maybe("NUM", slab_automove)),
-    sub("no_slab_automove", "", Flag(|d| d.config.inert.slab_automove = 0)),
+    sub("no_slab_automove", "", Flag(|d, on| d.config.inert.slab_automove = u32::from(!on))),
     sub("slab_automove_ratio", "", Needs("RATIO", |d, v| {
         set(&mut d.config.inert.slab_automove_ratio, v.fraction(0.0, 1.0))
     })),
@@ -87,9 +87,9 @@ pub const SUBOPTIONS: &[Suboption] = &[
     sub("slab_automove_freeratio", "", Needs("RATIO", |_, v| v.fraction(0.0, 1.0).map(drop))),
     sub("slab_chunk_max", "", Needs("KIB", slab_chunk_max)),
     sub("slab_sizes", "", Needs("A-B-C", |_, v| slab_sizes(v))),
-    sub("no_chunked_items", "", Flag(|_| ())),
+    sub("no_chunked_items", "", Flag(|_, _| ())),
     sub("hashpower", "", Needs("NUM", |d, v| set(&mut d.config.inert.hashpower, v.number(12..=32, FAILURE)))),
-    sub("no_hashexpand", "", Flag(|_| ())),
+    sub("no_hashexpand", "", Flag(|_, _| ())),
     sub("hash_algorithm", "", Needs("NAME", hash_algorithm)),
     sub("tail_repair_time", "", Needs("SECONDS", |d, v| {
         set(&mut d.config.inert.tail_repair_time, v.number(10..=MOST, FAILURE))
@@ -97,10 +97,10 @@ pub const SUBOPTIONS: &[Suboption] = &[
     sub("worker_logbuf_size", "", Needs("KIB", |d, v| set(&mut d.config.inert.worker_logbuf, kib(v)))),
     sub("read_buf_mem_limit", "", Needs("MIB", read_buf_mem_limit)),
     sub("resp_obj_mem_limit", "", Maybe("MIB", |_, _| Ok(()))),
-    sub("inline_ascii_resp", "", Flag(|_| ())),
-    sub("no_inline_ascii_resp", "", Flag(|_| ())),
-    sub("drop_privileges", "", Flag(|d| d.config.inert.drop_privileges = true)),
-    sub("no_drop_privileges", "", Flag(|d| d.config.inert.drop_privileges = false)),
+    sub("inline_ascii_resp", "", Flag(|_, _| ())),
+    sub("no_inline_ascii_resp", "", Flag(|_, _| ())),
+    sub("drop_privileges", "", Flag(|d, on| d.config.inert.drop_privileges = on)),
+    sub("no_drop_privileges", "", Flag(|d, on| d.config.inert.drop_privileges = !on)),
     sub("sock_cookie_id", "", Needs("NUM", any_number)),
     sub("ext_path", "", Needs("FILE:SIZE", ext_path)),
     sub("ext_page_size", "", Needs("MIB", any_number)),
@@ -114,7 +114,7 @@ pub const SUBOPTIONS: &[Suboption] = &[
     sub("ext_drop_under", "", Needs("NUM", any_number)),
     sub("ext_max_sleep", "", Needs("MICROSECONDS", any_number)),
     sub("ext_max_frag", "", Needs("RATIO", |_, v| v.fraction(0.0, f64::MAX).map(drop))),
-    sub("ext_drop_unread", "", Flag(|_| ())),
+    sub("ext_drop_unread", "", Flag(|_, _| ())),
 ];
 
 const fn sub(name: &'static str, help: &'static str, takes: Takes) -> Suboption {
@@ -143,9 +143,10 @@ fn apply(draft: &mut Draft, one: &[u8]) -> Result<(), Error> {
     };
     let known = SUBOPTIONS.iter().find(|suboption| suboption.name.as_bytes() == name);
     let suboption = known.ok_or_else(|| illegal(name))?;
+    draft.settled(suboption.name);
     match (suboption.takes, value) {
         (Flag(set), _) => {
-            set(draft);
+            set(draft, true);
             Ok(())
         }
         (Needs(value, _), None) => Err(Error::new(FAILURE, format!("write {}={value}", suboption.name))),
@@ -172,7 +173,10 @@ fn any_number(_: &mut Draft, value: Value<'_>) -> Result<(), Error> {
 }
 
 /// The defaults of memcached 1.4.
-fn no_modern(draft: &mut Draft) {
+fn no_modern(draft: &mut Draft, on: bool) {
+    if !on {
+        return;
+    }
     draft.config.maxconns_fast = false;
     let inert = &mut draft.config.inert;
     inert.slab_reassign = false;

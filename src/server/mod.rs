@@ -24,7 +24,7 @@ pub use error::Error;
 
 use crate::command::auth::Users;
 use crate::command::{Address, Engine};
-use crate::config::Config;
+use crate::config::{Config, Port};
 use accept::{Accepted, Acceptor};
 use clock::Clock;
 use limit::Limit;
@@ -66,6 +66,19 @@ pub fn run(config: Config) -> Result<(), Error> {
     running.serve(async || signals.stop(|| server.reload()).await)
 }
 
+/// Whether `config` could be served, as far as can be told without taking anything: the files it needs are read.
+pub fn check(config: &Config) -> Result<(), Error> {
+    if let Some(settings) = &config.tls {
+        Tls::read(settings)?.check(config.listen.iter().map(|listen| listen.tls))?;
+    }
+    if config.tcp_port == Port::Off && config.unix_socket.is_none() {
+        return Err(Error::NothingToListenOn);
+    }
+    privileges::user(config)?;
+    config.auth_file.as_deref().map(read_users).transpose()?;
+    Ok(())
+}
+
 /// Binds the listeners and starts the workers: from then on clients are served.
 pub fn start(mut config: Config) -> Result<Running, Error> {
     // Before root is given up: files may be root's alone.
@@ -74,6 +87,7 @@ pub fn start(mut config: Config) -> Result<Running, Error> {
     if config.memory_file.is_some() {
         log(format_args!("warning: -e: items are not kept over a restart yet"));
     }
+    let rules = config.rules.clone();
     privileges::raise_limits(&mut config)?;
     let mut listeners = listen::bind_tcp(&config)?;
     privileges::lock_memory(&config);
@@ -86,11 +100,12 @@ pub fn start(mut config: Config) -> Result<Running, Error> {
         log(format_args!("UDP port {} is not served: this server speaks TCP only", config.udp_port));
     }
     if let Some(tls) = &tls {
-        tls.check(&listeners)?;
+        tls.check(listeners.iter().map(|listener| listener.tls))?;
     }
     let running = Running::new(config, listeners, tls)?;
     // Nobody is let in before `serve`.
     running.engine().set_users(users);
+    running.engine().set_rules(rules);
     Ok(running)
 }
 

@@ -40,22 +40,32 @@ pub(super) fn lock_memory(config: &Config) {
     }
 }
 
-/// Becomes the user of `-u`, if root. Anybody else is who they are already.
+/// The user to become: that of `-u`, for root. Anybody else is who they are already.
+pub(super) fn user(config: &Config) -> Result<Option<User>, Error> {
+    match &config.user {
+        Some(name) if geteuid().is_root() => {
+            let found = User::from_name(name).ok().flatten();
+            found.map(Some).ok_or_else(|| Error::UnknownUser(name.clone()))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Becomes that user.
 pub(super) fn drop_root(config: &Config) -> Result<(), Error> {
     if !geteuid().is_root() {
         return Ok(());
     }
-    let Some(name) = &config.user else {
+    let Some(user) = user(config)? else {
         log(format_args!("warning: running as root; give -u USER to run as somebody who may do less"));
         return Ok(());
     };
-    let unknown = || Error::UnknownUser(name.clone());
-    let user = User::from_name(name).ok().flatten().ok_or_else(unknown)?;
     if user.uid == Uid::from_raw(0) {
         return Ok(());
     }
+    let name = &user.name;
     let failed = |error| Error::system(format!("become the user {name}"), error);
-    let c_name = CString::new(name.as_str()).map_err(|_| unknown())?;
+    let c_name = CString::new(name.as_str()).map_err(|_| Error::UnknownUser(name.clone()))?;
     initgroups(&c_name, user.gid).map_err(failed)?;
     setgid(user.gid).map_err(failed)?;
     setuid(user.uid).map_err(failed)?;

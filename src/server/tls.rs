@@ -1,7 +1,6 @@
 //! TLS settings: certificates and keys read from files, and read again while the server runs. Knows no socket.
 
 use super::error::Error;
-use super::listen::Listener;
 use crate::config::{self, ListenTls};
 use parking_lot::RwLock;
 use rustls::pki_types::pem::PemObject;
@@ -67,8 +66,8 @@ impl Tls {
     }
 
     /// Whether all these listeners can be served.
-    pub(super) fn check(&self, listeners: &[Listener]) -> Result<(), Error> {
-        let mutual = listeners.iter().any(|listener| listener.tls == ListenTls::Mutual);
+    pub(super) fn check(&self, mut listeners: impl Iterator<Item = ListenTls>) -> Result<(), Error> {
+        let mutual = listeners.any(|listener| listener == ListenTls::Mutual);
         if mutual && self.current.read().mutual.is_none() {
             return Err(Error::tls(Path::new("-l mtls:"), io::Error::other(NO_AUTHORITIES)));
         }

@@ -1,0 +1,216 @@
+//! The configuration file (`--config`), in TOML: options by their long names, and the tables. Starts nothing.
+
+use std::ops::Range;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
+
+use super::draft::{Draft, Place};
+use super::error::{Error, FAILURE, USAGE};
+use super::help::OWN_OPTIONS;
+use super::rules::{Rule, Rules};
+use super::setting::{Kind, Setting};
+
+/// Sets what the file says, in its order. An error names file and line.
+pub fn apply(draft: &mut Draft, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let line = line(bytes, error.valid_up_to());
+        Error::new(FAILURE, "write it in UTF-8").at(format_args!("{} line {line}", path.display()))
+    })?;
+    let file = File { path, text };
+    let root = DeTable::parse(text).map_err(|error| {
+        let message = error.message().replace('\n', ", ");
+        file.wrong(FAILURE, error.span().map_or(0, |span| span.start), message)
+    })?;
+    let mut entries: Vec<_> = root.get_ref().iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    for (key, value) in entries {
+        match key.get_ref().as_ref() {
+            "expire_on_update" => draft.config.rules = file.rules(value)?,
+            name => file.option(draft, name, key.span().start, value)?,
+        }
+    }
+    Ok(())
+}
+
+struct File<'f> {
+    path: &'f Path,
+    text: &'f str,
+}
+
+type Value<'f> = Spanned<DeValue<'f>>;
+
+impl File<'_> {
+    fn option(&self, draft: &mut Draft, name: &str, start: usize, value: &Value<'_>) -> Result<(), Error> {
+        if OWN_OPTIONS.contains(&name) {
+            let message = format!("write --{name} on the command line, not here");
+            return Err(self.wrong(FAILURE, start, message));
+        }
+        let place = self.place(start);
+        let setting = Setting::named(name).map_err(|error| error.at(&place))?;
+        draft.stand(Some(Place::by_name(&place)));
+        let done = match (setting.kind(), value.get_ref()) {
+            (Kind::Switch | Kind::SwitchOrNumber, DeValue::Boolean(on)) => setting.switch(draft, *on),
+            (Kind::Texts, DeValue::Array(list)) => return self.texts(draft, setting, list, &place),
+            (kind, plain) => match written(kind, plain) {
+                Ok(plain) => setting.write(draft, plain.as_bytes()),
+                Err(fix) => {
+                    let exit = setting.wrong_exit(self.slice(value.span()).as_bytes());
+                    Err(Error::new(exit, fix.replace("{name}", name)))
+                }
+            },
+        };
+        done.map_err(|error| self.entry_error(error, name, value, &place))
+    }
+
+    fn texts(
+        &self,
+        draft: &mut Draft,
+        setting: Setting,
+        list: &DeArray<'_>,
+        place: &str,
+    ) -> Result<(), Error> {
+        if list.is_empty() {
+            let done = setting.write(draft, b"");
+            return done
+                .map_err(|error| error.in_long_names().at(format_args!("{place}: {} = []", setting.name)));
+        }
+        for item in list {
+            let done = match item.get_ref() {
+                DeValue::String(text) => setting.write(draft, text.as_bytes()),
+                _ => Err(Error::new(USAGE, "write it in quotation marks")),
+            };
+            done.map_err(|error| {
+                self.entry_error(error, setting.name, item, &self.place(item.span().start))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// `FILE line 3: memory-limit = 0: write ...`.
+    fn entry_error(&self, error: Error, name: &str, value: &Value<'_>, place: &str) -> Error {
+        let written = self.slice(value.span()).lines().next().unwrap_or_default();
+        let shown: String = written.chars().take(60).collect();
+        let more = if shown.len() < self.slice(value.span()).len() { "..." } else { "" };
+        error.in_long_names().at(format_args!("{place}: {name} = {shown}{more}"))
+    }
+
+    fn rules(&self, value: &Value<'_>) -> Result<Rules, Error> {
+        let whole = "write each rule as [[expire_on_update]] with source = \"...\" and derived = [\"...\"]";
+        let DeValue::Array(tables) = value.get_ref() else {
+            return Err(self.wrong(USAGE, value.span().start, whole));
+        };
+        let mut rules = Rules::default();
+        for table in tables {
+            let DeValue::Table(fields) = table.get_ref() else {
+                return Err(self.wrong(USAGE, table.span().start, whole));
+            };
+            rules.add(self.rule(table.span().start, fields)?);
+        }
+        Ok(rules)
+    }
+
+    fn rule(&self, start: usize, fields: &DeTable<'_>) -> Result<Rule, Error> {
+        let (mut source, mut derived) = (None, None);
+        for (key, value) in fields {
+            match (key.get_ref().as_ref(), value.get_ref()) {
+                ("source", DeValue::String(text)) => source = Some((text.as_ref(), value.span().start)),
+                ("derived", DeValue::Array(list)) => derived = Some(self.templates(list)?),
+                ("source", _) => {
+                    return Err(self.wrong(USAGE, key.span().start, "write source = \"...\", one template"));
+                }
+                ("derived", _) => {
+                    return Err(self.wrong(
+                        USAGE,
+                        key.span().start,
+                        "write derived = [\"...\"], a list of templates",
+                    ));
+                }
+                (other, _) => {
+                    let message = format!("a rule has no {other}; it has source and derived");
+                    return Err(self.wrong(FAILURE, key.span().start, message));
+                }
+            }
+        }
+        let missing = |what: &str| self.wrong(USAGE, start, format!("the rule needs {what}"));
+        let (source, source_start) =
+            source.ok_or_else(|| missing("a source: write source = \"photo:{id}\""))?;
+        let derived =
+            derived.ok_or_else(|| missing("derived templates: write derived = [\"thumb:{id}\"]"))?;
+        let templates: Vec<String> = derived.iter().map(|(text, _)| text.clone()).collect();
+        Rule::new(source, &templates).map_err(|error| {
+            let of_derived = derived.iter().find(|(text, _)| *text == error.template && *text != source);
+            self.wrong(USAGE, of_derived.map_or(source_start, |(_, start)| *start), error.to_string())
+        })
+    }
+
+    fn templates(&self, list: &DeArray<'_>) -> Result<Vec<(String, usize)>, Error> {
+        let templates = list.iter().map(|item| match item.get_ref() {
+            DeValue::String(text) => Ok((text.to_string(), item.span().start)),
+            _ => Err(self.wrong(USAGE, item.span().start, "write templates in quotation marks")),
+        });
+        templates.collect()
+    }
+
+    fn wrong(&self, exit: u8, start: usize, message: impl Into<String>) -> Error {
+        Error::new(exit, message).at(self.place(start))
+    }
+
+    fn place(&self, start: usize) -> String {
+        format!("{} line {}", self.path.display(), line(self.text.as_bytes(), start))
+    }
+
+    fn slice(&self, span: Range<usize>) -> &str {
+        self.text.get(span).unwrap_or_default()
+    }
+}
+
+fn line(text: &[u8], start: usize) -> usize {
+    1 + text[..start.min(text.len())].iter().filter(|&&byte| byte == b'\n').count()
+}
+
+/// A value as the command line would have it, or what to write instead.
+fn written(kind: Kind, value: &DeValue<'_>) -> Result<String, &'static str> {
+    match (kind, value) {
+        (Kind::Octal, DeValue::Integer(number)) if [8, 10].contains(&number.radix()) => {
+            Ok(number.as_str().to_owned())
+        }
+        (Kind::Number | Kind::SwitchOrNumber | Kind::Size, DeValue::Integer(number)) => {
+            let number = i64::from_str_radix(number.as_str(), number.radix());
+            number.map(|number| number.to_string()).map_err(|_| "write a smaller number")
+        }
+        (Kind::Number, DeValue::Float(number)) => Ok(number.as_str().to_owned()),
+        (Kind::Octal | Kind::Size | Kind::Text | Kind::Texts, DeValue::String(text)) => Ok(text.to_string()),
+        (Kind::Switch, _) => Err("write {name} = true or {name} = false"),
+        (Kind::SwitchOrNumber, _) => Err("write a number without quotation marks, or true or false"),
+        (Kind::Number, _) => Err("write a number without quotation marks, as in {name} = 10"),
+        (Kind::Octal, _) => Err("write a file mode in octal, \"700\" or \"770\" for example"),
+        (Kind::Size, _) => Err("write a size in quotation marks, as in {name} = \"4m\""),
+        (Kind::Text, DeValue::Array(_)) => Err("write one value in quotation marks, not a list"),
+        (Kind::Text, _) => Err("write the value in quotation marks"),
+        (Kind::Texts, _) => Err("write the value in quotation marks, or a list of such"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "([a-z_\\[\\]\"={}' ,.0-9\\n-]{0,40}|.{0,40})") {
+            let _ = apply(&mut Draft::default(), Path::new("f"), text.as_bytes());
+        }
+
+        #[test]
+        fn no_value_panics(which in 0usize..200, value in "(true|[0-9a-fox_.+-]{0,6}|\"[^\"\\\\\\n]{0,8}\"|\\[\"a\", [0-9]\\]|\\{a=1\\})") {
+            let setting = Setting::all().nth(which % Setting::all().count()).unwrap();
+            let text = format!("{} = {value}", setting.name);
+            if let Err(error) = apply(&mut Draft::default(), Path::new("f"), text.as_bytes()) {
+                prop_assert!(error.to_string().starts_with("f line 1: "), "{}", error);
+            }
+        }
+    }
+}
