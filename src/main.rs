@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     match sources.read() {
         Ok(Invocation::Serve(config, warnings)) => {
             warn(&warnings);
-            end(server::run(*config))
+            end(server::run(*config, sources))
         }
         Ok(Invocation::Check(config, warnings)) => {
             warn(&warnings);

@@ -394,3 +394,15 @@ fn a_check_is_an_invocation_of_its_own() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn changes_that_wait_for_the_next_start_have_names() {
+    let before = of_text("before", "threads = 2\nverbose = 1\n");
+    assert!(before.fixed_changes(&before).is_empty());
+    let after = of_text(
+        "after",
+        "threads = 3\nverbose = 2\nauth-file = \"/a\"\nhashpower = 20\nenable-shutdown = true\n\
+         [[expire_on_update]]\nsource = \"a\"\nderived = [\"b:{x}\"]\n",
+    );
+    assert_eq!(before.fixed_changes(&after), ["threads", "enable-shutdown", "auth-file"]);
+}

@@ -73,7 +73,7 @@ fn own_options() -> [Arg; 6] {
             .long("config")
             .value_name("FILE")
             .value_parser(ValueParser::path_buf())
-            .help("first read this file, in TOML"),
+            .help("first read this file, in TOML; read again at SIGHUP"),
         Arg::new("memcached-conf")
             .long("memcached-conf")
             .value_name("FILE")

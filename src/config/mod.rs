@@ -4,6 +4,7 @@
 //! then the environment's, then the command line's, each through the one table in `options`, so that limits and
 //! messages are the same everywhere. What is meant is [`Config`], checked as a whole at the end.
 
+mod changes;
 mod command_line;
 mod draft;
 mod environment;

@@ -14,6 +14,7 @@ mod limit;
 mod listen;
 mod maintenance;
 mod privileges;
+mod reload;
 mod signals;
 mod socket;
 mod tls;
@@ -24,12 +25,13 @@ pub use error::Error;
 
 use crate::command::auth::Users;
 use crate::command::{Address, Engine};
-use crate::config::{Config, Port};
+use crate::config::{Config, Port, Sources};
 use accept::{Accepted, Acceptor};
 use clock::Clock;
 use limit::Limit;
 use listen::Listener;
 use parking_lot::Mutex;
+use reload::Reload;
 use std::fmt::Arguments;
 use std::io::Write;
 use std::path::Path;
@@ -46,13 +48,14 @@ use worker::{Inbox, Order, Outset};
 /// How long connections have, when the server is told to stop, to be sent what they are owed.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Serves as a process does, until a signal or `shutdown` ends it.
-pub fn run(config: Config) -> Result<(), Error> {
+/// Serves as a process does, until a signal or `shutdown` ends it. At SIGHUP the files of `sources` are read again.
+pub fn run(config: Config, sources: Sources) -> Result<(), Error> {
     if config.daemon && !daemon::is_child() {
         return daemon::launch();
     }
     let pidfile = config.pidfile.clone();
     let (in_background, verbose, coredumps) = (config.daemon, config.verbosity > 0, config.coredumps);
+    let asked = config.clone();
     let running = start(config)?;
     let mut signals = signals::Signals::install(&running)?;
     files::write_ports(running.addresses());
@@ -62,8 +65,8 @@ pub fn run(config: Config) -> Result<(), Error> {
     } else {
         announce(&running);
     }
-    let server = running.server.clone();
-    running.serve(async || signals.stop(|| server.reload()).await)
+    let mut reload = Reload::new(sources, asked, running.server.clone());
+    running.serve(async || signals.stop(|| reload.run()).await)
 }
 
 /// Whether `config` could be served, as far as can be told without taking anything: the files it needs are read.

@@ -4,6 +4,7 @@ mod client;
 mod connections;
 mod limit;
 mod process;
+mod reloading;
 mod started;
 mod stopping;
 mod tls;

@@ -1,0 +1,133 @@
+//! The configuration file of a running server, read again at SIGHUP.
+
+use super::client::Client;
+use super::started::{Started, command, run};
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::process::ChildStderr;
+
+/// A server with a configuration file, and what it says on stderr.
+struct Configured {
+    server: Started,
+    stderr: BufReader<ChildStderr>,
+}
+
+const RULE: &str = "[[expire_on_update]]\nsource = \"photo:{id}\"\nderived = [\"thumb:{id}\"]\n";
+
+impl Configured {
+    fn new(text: &str, options: &[&str]) -> Configured {
+        let (mut command, directory) = command(options);
+        std::fs::write(directory.join("memcarp.toml"), text).unwrap();
+        command.args(["--config", "memcarp.toml"]);
+        let mut server = Started::from((command, directory));
+        let stderr = BufReader::new(server.process.stderr.take().unwrap());
+        Configured { server, stderr }
+    }
+
+    /// Writes the file anew, and returns the line said when it has been read.
+    fn change(&mut self, text: &str) -> String {
+        std::fs::write(self.server.directory.join("memcarp.toml"), text).unwrap();
+        self.server.signal("-HUP");
+        let mut line = String::new();
+        self.stderr.read_line(&mut line).unwrap();
+        line
+    }
+}
+
+/// These values of `stats settings`, in the server's order.
+fn settings(client: &mut Client<TcpStream>, names: &str) -> String {
+    client.send("stats settings\r\n");
+    let mut values = Vec::new();
+    loop {
+        let line = client.line();
+        match line.split_whitespace().collect::<Vec<_>>()[..] {
+            ["STAT", name, value] if names.split(' ').any(|other| other == name) => {
+                values.push(value.to_owned())
+            }
+            ["END"] => return values.join(" "),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn what_can_change_does_and_the_rest_is_named() {
+    let mut configured = Configured::new("threads = 2\nmemory-limit = 64\n", &[]);
+    let mut client = configured.server.connect();
+    assert_eq!(client.say("set a 0 0 1\r\n1\r\n"), "STORED\r\n");
+    assert_eq!(settings(&mut client, "verbosity num_threads"), "0 2");
+
+    let said = configured.change(&format!("threads = 3\nmemory-limit = 128\nverbose = 1\n{RULE}"));
+    assert_eq!(
+        said,
+        "configuration read again: 1 expire_on_update rule; changed at the next start only: memory-limit, threads\n"
+    );
+    assert_eq!(settings(&mut client, "verbosity num_threads"), "1 2");
+
+    // What the command sets stays, as long as the file says what it said.
+    assert_eq!(client.say("verbosity 0\r\n"), "OK\r\n");
+    let said = configured.change("threads = 2\nmemory-limit = 64\nverbose = 1\n");
+    assert_eq!(said, "configuration read again: 0 expire_on_update rules\n");
+    assert_eq!(settings(&mut client, "verbosity"), "0");
+    assert_eq!(client.say("incr a 1\r\n"), "2\r\n", "the connection and its items have stayed");
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_says_why() {
+    let mut configured = Configured::new("verbose = 1\n", &[]);
+    let mut client = configured.server.connect();
+    let said = configured.change("verbose = 2\nthreads = 0\n");
+    assert_eq!(
+        said,
+        "memcarp.toml line 2: threads = 0: write a number from 1 to 1024; the configuration stays as it was\n"
+    );
+    assert_eq!(settings(&mut client, "verbosity"), "1");
+    let said = configured.change(&RULE.replace("thumb:{id}", "thumb:{size}"));
+    assert_eq!(
+        said,
+        "memcarp.toml line 3: `thumb:{size}`: write {id} in it too: the source `photo:{id}` needs it; \
+         the configuration stays as it was\n"
+    );
+    std::fs::remove_file(configured.server.directory.join("memcarp.toml")).unwrap();
+    configured.server.signal("-HUP");
+    let mut line = String::new();
+    configured.stderr.read_line(&mut line).unwrap();
+    assert!(line.starts_with("cannot read memcarp.toml: No such file"), "{line}");
+    assert_eq!(client.say("version\r\n"), "VERSION 1.6.45\r\n");
+    assert_eq!(configured.change("verbose = 2\n"), "configuration read again: 0 expire_on_update rules\n");
+}
+
+#[test]
+fn the_command_line_still_wins() {
+    let mut configured = Configured::new("threads = 3\n", &["-t", "2"]);
+    let said = configured.change("threads = 5\nconn-limit = 7\n");
+    assert!(said.ends_with("changed at the next start only: conn-limit\n"), "{said}");
+}
+
+#[test]
+fn a_check_says_so_or_fails_and_starts_nothing() {
+    let (mut first, directory) = command(&["--config", "memcarp.toml", "--check-config"]);
+    std::fs::write(directory.join("memcarp.toml"), format!("auth-file = \"users\"\n{RULE}")).unwrap();
+    std::fs::write(directory.join("users"), "alice:secret\n").unwrap();
+    let output = first.output().unwrap();
+    assert_eq!(
+        (output.status.code(), output.stdout.as_slice()),
+        (Some(0), &b"the configuration is good\n"[..])
+    );
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    std::fs::remove_file(directory.join("users")).unwrap();
+    let output = first.output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]));
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("memcarp: -Y users: No such file"));
+    std::fs::write(directory.join("memcarp.toml"), "\nthreds = 2\n").unwrap();
+    let output = first.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "memcarp: memcarp.toml line 2: there is no option threds; write threads\n"
+    );
+    std::fs::remove_dir_all(directory).unwrap();
+
+    assert_eq!(run(&["--check-config", "-p", "0"]).status.code(), Some(64));
+}
