@@ -109,7 +109,7 @@ impl Item<'_> {
     }
 
     /// Its CAS value, and whether a client may know it.
-    pub(super) fn cas_known(&self) -> (u64, bool) {
+    pub fn cas_known(&self) -> (u64, bool) {
         match &self.0 {
             Body::Small(small) => (small.header.cas().unwrap_or(small.implied_cas), small.header.cas_shown()),
             Body::Large(large) => (large.cas, large.cas_shown),

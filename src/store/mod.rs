@@ -243,6 +243,19 @@ impl Store {
         cursor.shard < self.inner.shards.len()
     }
 
+    /// A CAS value above all there have been.
+    pub fn cas_ceiling(&self) -> u64 {
+        self.inner.shards.iter().map(|shard| shard.lock().log.cas_ceiling()).max().unwrap_or(0)
+    }
+
+    /// Makes every CAS value from now on one above `floor`, so that none is given out a second time by a server that
+    /// goes on where another stopped. Only before anything is stored.
+    pub fn raise_cas(&self, floor: u64) {
+        for shard in &self.inner.shards {
+            shard.lock().log.raise_cas(floor);
+        }
+    }
+
     /// Does a bounded slice of the work nobody asks for: gives back the memory of expired and flushed items, and
     /// memory above the limit. True if more is waiting.
     pub fn maintain(&self, now: Now) -> bool {

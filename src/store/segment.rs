@@ -237,6 +237,17 @@ impl Log {
         self.cas_at(sequence, 0)
     }
 
+    /// A CAS value that no item has had, nor one below it has yet to get.
+    pub fn cas_ceiling(&self) -> u64 {
+        self.cas_at(self.next_sequence, 0)
+    }
+
+    /// Makes every CAS value from now on one above `floor`. Only while there are no items.
+    pub fn raise_cas(&mut self, floor: u64) {
+        let step = self.offset_bits + self.cas_space.shard_bits;
+        self.next_sequence = self.next_sequence.max((floor >> step) + 1);
+    }
+
     /// Remembers that clients may know the CAS value of an item that goes away.
     pub fn forget_cas(&mut self, cas: u64) {
         // A value a client chose may be near the end of the range, and says nothing about ours.
