@@ -38,6 +38,14 @@ pub enum Error {
         /// What is wrong with it.
         source: io::Error,
     },
+    /// The file that keeps the items over a restart (`-e`) cannot be used.
+    #[error("-e {path}: {source}")]
+    MemoryFile {
+        /// Its name.
+        path: String,
+        /// What is wrong with it.
+        source: io::Error,
+    },
     /// The system refused something that cannot be done without.
     #[error("cannot {action}: {source}")]
     System {
@@ -65,7 +73,7 @@ impl Error {
     /// The process's exit code, as in sysexits.h and memcached.
     pub fn exit_code(&self) -> i32 {
         match self {
-            Error::AuthFile { .. } => 1,
+            Error::AuthFile { .. } | Error::MemoryFile { .. } => 1,
             Error::NothingToListenOn | Error::Tls { .. } => 64,
             Error::UnknownUser(_) => 67,
             Error::Listen { .. } | Error::System { .. } => 71,

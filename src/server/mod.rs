@@ -15,6 +15,8 @@ mod listen;
 mod maintenance;
 mod privileges;
 mod reload;
+mod restart;
+mod restart_record;
 mod signals;
 mod socket;
 mod tls;
@@ -32,11 +34,12 @@ use limit::Limit;
 use listen::Listener;
 use parking_lot::Mutex;
 use reload::Reload;
+use restart::MemoryFile;
 use std::fmt::Arguments;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tls::Tls;
@@ -87,9 +90,6 @@ pub fn start(mut config: Config) -> Result<Running, Error> {
     // Before root is given up: files may be root's alone.
     let tls = config.tls.as_ref().map(Tls::read).transpose()?;
     let users = config.auth_file.as_deref().map(read_users).transpose()?;
-    if config.memory_file.is_some() {
-        log(format_args!("warning: -e: items are not kept over a restart yet"));
-    }
     let rules = config.rules.clone();
     privileges::raise_limits(&mut config)?;
     let mut listeners = listen::bind_tcp(&config)?;
@@ -109,6 +109,9 @@ pub fn start(mut config: Config) -> Result<Running, Error> {
     // Nobody is let in before `serve`.
     running.engine().set_users(users);
     running.engine().set_rules(rules);
+    if let Some(file) = &running.memory_file {
+        file.load(&running.engine().store, running.server.clock.now())?;
+    }
     Ok(running)
 }
 
@@ -126,6 +129,7 @@ pub struct Running {
     end: watch::Sender<bool>,
     stops: mpsc::Receiver<Stop>,
     threads: Vec<JoinHandle<()>>,
+    memory_file: Option<MemoryFile>,
 }
 
 /// What the threads of a server share.
@@ -160,6 +164,7 @@ impl Running {
             inboxes.push(inbox);
             outsets.push(outset);
         }
+        let memory_file = MemoryFile::of(&config);
         let (stop, stops) = mpsc::channel(4);
         let server = Arc::new(Server {
             clock: Clock::new(),
@@ -182,6 +187,7 @@ impl Running {
             end: watch::Sender::new(false),
             stops,
             threads: Vec::new(),
+            memory_file,
             runtime,
             server,
         };
@@ -204,8 +210,8 @@ impl Running {
     /// Serves until `stop` (or a client's `shutdown`) says so, then answers what has been received and closes, within a
     /// time of grace. A second call of `stop` that ends meanwhile makes it close at once.
     pub fn serve(mut self, mut stop: impl AsyncFnMut()) -> Result<(), Error> {
-        let Running { server, runtime, accepting, stop_accepting, stops, .. } = &mut self;
-        runtime.block_on(async {
+        let Running { server, runtime, accepting, stop_accepting, stops, memory_file, .. } = &mut self;
+        let saved = runtime.block_on(async {
             tokio::select! {
                 () = stop() => {}
                 _ = stops.recv() => {}
@@ -215,11 +221,16 @@ impl Running {
             server.order_all(|| Order::Drain);
             tokio::select! {
                 _ = server.limit.all_free(GRACE) => {}
-                () = stop() => {}
+                () = stop() => return Ok(()),
             }
+            let Some(file) = memory_file.take() else { return Ok(()) };
+            // What is answered from now on would not be in the file.
+            server.order_all(|| Order::End);
+            server.limit.all_free(GRACE).await;
+            save(server.clone(), file, stop()).await
         });
         let failure = self.server.failure.lock().take();
-        failure.map_or(Ok(()), Err)
+        failure.map_or(saved, Err)
     }
 
     fn start_threads(&mut self, outsets: Vec<Outset>) -> Result<(), Error> {
@@ -253,6 +264,31 @@ impl Running {
         }
         connections.accepting.store(1, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+/// Writes the items on a thread of its own; gives up if `stop` ends first.
+async fn save(server: Arc<Server>, file: MemoryFile, stop: impl Future<Output = ()>) -> Result<(), Error> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let cancelled = cancel.clone();
+    let saving =
+        tokio::task::spawn_blocking(move || file.save(&server.engine.store, server.clock.now(), &cancelled));
+    tokio::pin!(saving);
+    let saved = tokio::select! {
+        saved = &mut saving => saved,
+        () = stop => {
+            cancel.store(true, Ordering::Relaxed);
+            saving.await
+        }
+    };
+    match saved {
+        Ok(Ok(true)) => Ok(()),
+        Ok(Ok(false)) => {
+            log(format_args!("-e: stopped before the items were written: the next start is without them"));
+            Ok(())
+        }
+        Ok(Err(error)) => Err(error),
+        Err(panicked) => Err(Error::system("write the items", io::Error::other(panicked))),
     }
 }
 

@@ -5,6 +5,7 @@ mod connections;
 mod limit;
 mod process;
 mod reloading;
+mod restart;
 mod started;
 mod stopping;
 mod tls;

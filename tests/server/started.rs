@@ -53,6 +53,15 @@ impl Started {
         Started { process, directory, line }
     }
 
+    /// Starts it again in the same directory, after it has ended.
+    pub fn again(mut self, options: &[&str]) -> Started {
+        let (mut command, unused) = command(options);
+        std::fs::remove_dir(unused).unwrap();
+        let directory = std::mem::take(&mut self.directory);
+        command.current_dir(&directory);
+        Started::from((command, directory))
+    }
+
     /// Its first TCP address.
     pub fn address(&self) -> SocketAddr {
         let words = self.line.trim_start_matches("memcarp serves on ");
@@ -90,7 +99,9 @@ impl Drop for Started {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
+        if !self.directory.as_os_str().is_empty() {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
     }
 }
 

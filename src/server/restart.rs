@@ -1,0 +1,357 @@
+//! Items kept over a restart (`-e`): written to a file when the server stops, read and forgotten when it starts.
+//!
+//! Beside FILE there is FILE.meta, written last and removed before anybody is served again: items without it are of a
+//! server that did not stop in order, and may be older than what their clients have been told since. Items that name
+//! sources are left out.
+
+use super::error::Error;
+use super::log;
+use super::restart_record::{self as record, MAGIC};
+use crate::config::Config;
+use crate::store::{Cursor, Now, Store};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Bytes read or written at once.
+const BLOCK: usize = 1 << 20;
+
+/// Items looked at under one lock.
+const SLICE: usize = 64;
+
+/// The file and what has to be the same for its items to be taken over.
+#[derive(Clone, Debug)]
+pub(super) struct MemoryFile {
+    path: PathBuf,
+    settings: Settings,
+}
+
+/// Settings under which items may mean something else; memcached compares these too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Settings {
+    memory_limit: u64,
+    item_max: u64,
+    cas: u64,
+}
+
+/// What FILE.meta says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Meta {
+    settings: Settings,
+    items: u64,
+    cas_ceiling: u64,
+}
+
+impl MemoryFile {
+    /// The one the configuration asks for.
+    pub(super) fn of(config: &Config) -> Option<MemoryFile> {
+        let path = std::path::absolute(config.memory_file.as_ref()?).ok()?;
+        let settings = Settings {
+            memory_limit: config.memory_limit as u64,
+            item_max: config.item_max as u64,
+            cas: u64::from(config.cas),
+        };
+        Some(MemoryFile { path, settings })
+    }
+
+    /// Puts the items of a server that stopped in order into an empty store, and makes sure that they can be written
+    /// again. A FILE.meta that cannot be understood is an error, because it may be somebody else's.
+    pub(super) fn load(&self, store: &Store, now: Now) -> Result<(), Error> {
+        self.load_items(store, now).map_err(|source| self.error(source))
+    }
+
+    /// Writes the items of a server that has stopped. False if `cancel` became true before that was done.
+    pub(super) fn save(&self, store: &Store, now: Now, cancel: &AtomicBool) -> Result<bool, Error> {
+        self.save_items(store, now, cancel).map_err(|source| self.error(source))
+    }
+
+    fn load_items(&self, store: &Store, now: Now) -> io::Result<()> {
+        let meta_path = self.beside(".meta");
+        match std::fs::read_to_string(&meta_path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+            Ok(text) => {
+                let meta = Meta::parse(&text).ok_or_else(|| {
+                    let message = format!("{} is not what was written there; remove it", meta_path.display());
+                    io::Error::new(ErrorKind::InvalidData, message)
+                })?;
+                std::fs::remove_file(&meta_path)?;
+                if meta.settings == self.settings {
+                    self.load_described(store, now, meta);
+                } else {
+                    log(format_args!("-e: -m, -I or -C have changed: starting without items"));
+                }
+            }
+        }
+        File::create(&self.path).map(drop)
+    }
+
+    /// Damage loses the items behind it, and nothing else: those before it have shown to be whole.
+    fn load_described(&self, store: &Store, now: Now, meta: Meta) {
+        store.raise_cas(meta.cas_ceiling);
+        let mut loaded = 0;
+        let result = File::open(&self.path).and_then(|file| {
+            let mut file = BufReader::with_capacity(BLOCK, file);
+            let mut magic = [0; MAGIC.len()];
+            file.read_exact(&mut magic)?;
+            if magic != *MAGIC {
+                return Err(ErrorKind::InvalidData.into());
+            }
+            while loaded < meta.items {
+                record::load(&mut file, store, now)?;
+                loaded += 1;
+            }
+            Ok(())
+        });
+        match result {
+            Ok(()) => log(format_args!("-e: {loaded} items are back")),
+            Err(error) => log(format_args!("-e: only {loaded} of {} items are back: {error}", meta.items)),
+        }
+    }
+
+    fn save_items(&self, store: &Store, now: Now, cancel: &AtomicBool) -> io::Result<bool> {
+        let beside = self.beside(".tmp");
+        let mut file = BufWriter::with_capacity(BLOCK, File::create(&beside)?);
+        file.write_all(MAGIC)?;
+        let (mut items, mut result) = (0, Ok(()));
+        let mut cursor = Cursor::default();
+        loop {
+            let more = store.scan(&mut cursor, SLICE, now, |item| {
+                // What an item was derived from is not in the file, so it could outlive a change of its source.
+                if result.is_ok() && item.source_count() == 0 {
+                    result = record::save(&mut file, item, now);
+                    items += 1;
+                }
+            });
+            std::mem::replace(&mut result, Ok(()))?;
+            if cancel.load(Ordering::Relaxed) {
+                std::fs::remove_file(&beside)?;
+                return Ok(false);
+            }
+            if !more {
+                break;
+            }
+        }
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        std::fs::rename(&beside, &self.path)?;
+        let meta = Meta { settings: self.settings, items, cas_ceiling: store.cas_ceiling() };
+        std::fs::write(&beside, meta.text())?;
+        std::fs::rename(&beside, self.beside(".meta"))?;
+        Ok(true)
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut path = self.path.as_os_str().to_owned();
+        path.push(suffix);
+        path.into()
+    }
+
+    fn error(&self, source: io::Error) -> Error {
+        let path: &Path = &self.path;
+        Error::MemoryFile { path: path.display().to_string(), source }
+    }
+}
+
+impl Meta {
+    const NAMES: [&str; 5] = ["memory_limit", "item_max", "cas", "items", "cas_ceiling"];
+
+    fn text(&self) -> String {
+        let Settings { memory_limit, item_max, cas } = self.settings;
+        let numbers = [memory_limit, item_max, cas, self.items, self.cas_ceiling];
+        Meta::NAMES.iter().zip(numbers).map(|(name, number)| format!("{name} {number}\n")).collect()
+    }
+
+    fn parse(text: &str) -> Option<Meta> {
+        let mut lines = text.lines();
+        let mut numbers = [0; Meta::NAMES.len()];
+        for (name, number) in Meta::NAMES.iter().zip(&mut numbers) {
+            *number = lines.next()?.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()?;
+        }
+        let [memory_limit, item_max, cas, items, cas_ceiling] = numbers;
+        Some(Meta { settings: Settings { memory_limit, item_max, cas }, items, cas_ceiling })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{CasChange, Change, Expiry, Key, NewItem, NewValue, Options, Origin, Value};
+
+    const OPTIONS: Options =
+        Options { limit: 64 << 20, item_limit: 8 << 20, no_evictions: false, workers: 1 };
+
+    fn now() -> Now {
+        Now::new(Now::EARLIEST + 500, 1_700_000_000)
+    }
+
+    /// A memory file in a directory of its own, removed at the end.
+    struct Place(PathBuf, MemoryFile);
+
+    impl Place {
+        fn new(name: &str) -> Place {
+            let directory =
+                std::env::temp_dir().join(format!("memcarp-restart-{}-{name}", std::process::id()));
+            std::fs::create_dir_all(&directory).expect("a directory for the test");
+            let config = Config { memory_file: Some(directory.join("items")), ..Config::default() };
+            Place(directory, MemoryFile::of(&config).expect("a memory file was asked for"))
+        }
+
+        fn save(&self, store: &Store, now: Now) {
+            assert!(self.1.save(store, now, &AtomicBool::new(false)).expect("the file can be written"));
+        }
+
+        fn load(&self, now: Now) -> Store {
+            let store = Store::new(&OPTIONS);
+            self.1.load(&store, now).expect("the file can be read");
+            store
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn key(bytes: &[u8]) -> Key<'_> {
+        Key::new(bytes).expect("a good key")
+    }
+
+    fn put(store: &Store, name: &str, value: &[u8], change: impl FnOnce(&mut NewItem<'_>)) {
+        let value = match value.len() <= store.inline_limit() {
+            true => NewValue::Bytes(value),
+            false => {
+                let mut incoming = store.incoming(value.len());
+                let mut at = 0;
+                while incoming.missing() > 0 {
+                    let space = incoming.space().expect("there is memory");
+                    let count = space.len();
+                    space.copy_from_slice(&value[at..at + count]);
+                    at += count;
+                    incoming.filled(count);
+                }
+                NewValue::Received(incoming)
+            }
+        };
+        let mut item = NewItem::plain(value, 0, Expiry::NEVER);
+        change(&mut item);
+        assert!(!store.update(key(name.as_bytes()), now(), |_| (Change::Put(item), ())).refused);
+    }
+
+    fn value(store: &Store, name: &str, now: Now) -> Option<Vec<u8>> {
+        store.read(key(name.as_bytes()), now, |found| {
+            found.ok().map(|item| match item.value() {
+                Value::Small(bytes) => bytes.to_vec(),
+                Value::Large(large) => {
+                    let mut bytes = Vec::new();
+                    while bytes.len() < large.len() {
+                        bytes.extend_from_slice(large.slice_at(bytes.len()));
+                    }
+                    bytes
+                }
+            })
+        })
+    }
+
+    #[test]
+    fn items_come_back_with_all_that_is_said_of_them() {
+        let place = Place::new("whole");
+        let store = Store::new(&OPTIONS);
+        let long: Vec<u8> = (0..3_000_000u32).map(|index| (index % 251) as u8).collect();
+        put(&store, "long", &long, |_| {});
+        put(&store, "empty", b"", |item| item.client_flags = u32::MAX);
+        put(&store, "marked", b"v", |item| {
+            item.expiry = Expiry::after(100, now());
+            item.cas = CasChange::Set(77);
+            (item.binary_key, item.stale, item.lease_granted) = (true, true, true);
+        });
+        put(&store, "short-lived", b"v", |item| item.expiry = Expiry::after(5, now()));
+        let shown = store.read(key(b"empty"), now(), |found| found.ok().map(|item| item.cas()));
+        place.save(&store, now());
+
+        // Ten seconds later by the wall clock, on a clock of its own.
+        let later = Now::new(Now::EARLIEST + 7, 1_700_000_010);
+        let back = place.load(later);
+        assert_eq!(value(&back, "long", later), Some(long));
+        assert_eq!(value(&back, "short-lived", later), None);
+        back.read(key(b"marked"), later, |found| {
+            let item = found.expect("it was stored");
+            assert_eq!(item.cas(), 77);
+            assert!(item.binary_key() && item.stale() && item.lease_granted());
+            let deadline = item.expiry().deadline().expect("it has an expiry");
+            assert_eq!(later.unix_at(deadline.get()), 1_700_000_101, "the first whole second after 100.5");
+        });
+        back.read(key(b"empty"), later, |found| {
+            let item = found.expect("it was stored");
+            assert_eq!((item.client_flags(), Some(item.cas())), (u32::MAX, shown));
+        });
+        // A CAS value is not given out twice.
+        put(&back, "new", b"v", |_| {});
+        let fresh = back.read(key(b"new"), later, |found| found.ok().map(|item| item.cas()));
+        assert!(fresh > Some(store.cas_ceiling()), "{fresh:?}");
+    }
+
+    #[test]
+    fn what_was_derived_from_other_items_is_left_out() {
+        let place = Place::new("derived");
+        let store = Store::new(&OPTIONS);
+        put(&store, "source", b"v", |_| {});
+        let mut derivation = store.derivation();
+        assert!(store.name_source(&mut derivation, key(b"source"), None, now()));
+        put(&store, "derived", b"v", |item| item.origin = Origin::Derived(derivation));
+        assert!(value(&store, "derived", now()).is_some());
+        place.save(&store, now());
+        let back = place.load(now());
+        assert!(value(&back, "source", now()).is_some());
+        assert_eq!(value(&back, "derived", now()), None);
+    }
+
+    #[test]
+    fn items_are_taken_once_and_only_after_a_stop_in_order() {
+        let place = Place::new("once");
+        let store = Store::new(&OPTIONS);
+        put(&store, "k", b"v", |_| {});
+        place.save(&store, now());
+        assert_eq!(value(&place.load(now()), "k", now()), Some(b"v".to_vec()));
+        assert_eq!(value(&place.load(now()), "k", now()), None);
+
+        place.save(&store, now());
+        std::fs::remove_file(place.1.beside(".meta")).expect("it was written");
+        assert_eq!(value(&place.load(now()), "k", now()), None);
+    }
+
+    #[test]
+    fn other_settings_start_empty_and_a_strange_meta_file_does_not_start() {
+        let place = Place::new("settings");
+        let store = Store::new(&OPTIONS);
+        put(&store, "k", b"v", |_| {});
+        place.save(&store, now());
+        let mut other = place.1.clone();
+        other.settings.item_max += 1;
+        let empty = Store::new(&OPTIONS);
+        other.load(&empty, now()).expect("other settings are no error");
+        assert_eq!(value(&empty, "k", now()), None);
+
+        std::fs::write(place.1.beside(".meta"), "").expect("the directory is there");
+        let error = place.1.load(&empty, now()).expect_err("it is empty");
+        assert_eq!(error.exit_code(), 1);
+    }
+
+    #[test]
+    fn damage_loses_what_is_behind_it_only() {
+        let place = Place::new("damage");
+        let store = Store::new(&OPTIONS);
+        for name in ["a", "b", "c"] {
+            put(&store, name, &[b'v'; 1000], |_| {});
+        }
+        place.save(&store, now());
+        let mut bytes = std::fs::read(&place.1.path).expect("it was written");
+        let last = bytes.len() - 100;
+        bytes[last] ^= 1;
+        std::fs::write(&place.1.path, &bytes).expect("it can be written");
+        let back = place.load(now());
+        let found = ["a", "b", "c"].iter().filter(|name| value(&back, name, now()).is_some()).count();
+        assert_eq!(found, 2);
+    }
+}

@@ -1,0 +1,54 @@
+//! `-e`: items kept over a restart, and when they are not.
+
+use super::started::Started;
+
+const OPTIONS: &[&str] = &["-e", "items", "-I", "2m"];
+
+#[test]
+fn items_survive_a_stop_in_order() {
+    let mut server = Started::with(OPTIONS);
+    let long = "x".repeat(1_500_000);
+    for signal in ["-USR1", "-TERM"] {
+        let mut client = server.connect();
+        assert_eq!(client.say("set short 7 0 3\r\nabc\r\n"), "STORED\r\n");
+        assert_eq!(client.say("set timed 0 1000 3\r\nabc\r\n"), "STORED\r\n");
+        assert_eq!(client.say(&format!("set long 0 0 1500000\r\n{long}\r\n")), "STORED\r\n");
+        assert_eq!(client.say("set gone 0 -1 3\r\nabc\r\n"), "STORED\r\n");
+        let cas = client.say("mg short c\r\n");
+        server.signal(signal);
+        assert_eq!(server.end().code(), Some(0));
+
+        server = server.again(OPTIONS);
+        let mut client = server.connect();
+        assert_eq!(client.say("mg short c\r\n"), cas, "{signal}");
+        assert_eq!(client.say("mg short f\r\n"), "HD f7\r\n");
+        assert!(["HD t1000\r\n", "HD t999\r\n"].contains(&client.say("mg timed t\r\n").as_str()));
+        assert_eq!(client.say("get long\r\n"), "VALUE long 0 1500000\r\n");
+        assert_eq!(client.line().trim_end(), long);
+        assert_eq!(client.line(), "END\r\n");
+        assert_eq!(client.say("mg gone\r\n"), "EN\r\n");
+    }
+}
+
+#[test]
+fn items_of_a_server_that_was_killed_are_not_served() {
+    let mut server = Started::with(OPTIONS);
+    assert_eq!(server.connect().say("set k 0 0 3\r\nold\r\n"), "STORED\r\n");
+    server.signal("-TERM");
+    assert_eq!(server.end().code(), Some(0));
+
+    let mut server = server.again(OPTIONS);
+    let mut client = server.connect();
+    assert_eq!(client.say("mg k\r\n"), "HD\r\n");
+    assert_eq!(client.say("set k 0 0 3\r\nnew\r\n"), "STORED\r\n");
+    server.signal("-KILL");
+    server.end();
+    assert_eq!(server.again(OPTIONS).connect().say("mg k\r\n"), "EN\r\n");
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_told_at_the_start() {
+    let output = super::started::run(&["-e", "/nonexistent/directory/items"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent/directory/items"));
+}
