@@ -1,19 +1,22 @@
 //! One connection's conversation: bytes in, replies out. Waits for nothing and knows no socket.
 
-use super::admin::{self, Outcome};
-use super::auth::MAX_TOKEN_LEN;
-use super::classic::{self, Getting};
-use super::connections::Connection;
-use super::counts::Counts;
-use super::dump::Dump;
-use super::engine::Engine;
-use super::meta;
-use super::output::{Mark, Output};
-use super::reply::put_error;
-use super::storing::Storing;
-use super::watch::Watcher;
-use crate::protocol::{self, Admin, AdminVerb, Error, Fields, MAX_PARTIAL_LINE, Refusal, Request};
-use crate::store::{Incoming, Key, NewValue, Now};
+mod blocks;
+mod keys;
+mod login;
+
+use crate::command::admin::{self, Outcome};
+use crate::command::classic::{self, Getting};
+use crate::command::connections::Connection;
+use crate::command::counts::Counts;
+use crate::command::dump::Dump;
+use crate::command::engine::Engine;
+use crate::command::meta;
+use crate::command::output::Output;
+use crate::command::reply::put_error;
+use crate::command::storing::Storing;
+use crate::command::watch::Watcher;
+use crate::protocol::{self, Admin, AdminVerb, Refusal, Request};
+use crate::store::{Incoming, Now};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -122,12 +125,6 @@ impl<'b> Input<'b> {
 impl Session {
     /// Longest input that [`Session::on_bytes`] may leave unconsumed: a buffer of this size never deadlocks.
     pub const INPUT_LIMIT: usize = 64 << 10;
-
-    /// How much of an incomplete get line is waited for before its keys are answered as they come.
-    const STREAM_KEYS_ABOVE: usize = Session::INPUT_LIMIT / 2;
-
-    /// Most blanks before a get line that may be long.
-    const MAX_INDENT: usize = 100;
 
     /// A conversation that has not begun.
     pub fn new() -> Session {
@@ -253,159 +250,6 @@ impl Session {
         self.execute(request, input, output, context)
     }
 
-    /// A line without its end is waited for, within bounds: a long one has to be a get, whose keys are answered as
-    /// they come.
-    fn on_partial_line(&mut self, input: &mut Input<'_>, context: &Context<'_>) -> Flow {
-        let rest = input.rest();
-        if rest.len() <= MAX_PARTIAL_LINE {
-            return Flow::Stop(Step::Read);
-        }
-        let indent = rest.iter().take(Session::MAX_INDENT + 1).take_while(|&&byte| byte == b' ').count();
-        let verb = &rest[indent..];
-        let cas = verb.starts_with(b"gets ");
-        if indent > Session::MAX_INDENT || !(cas || verb.starts_with(b"get ")) {
-            return Flow::Stop(Step::Close);
-        }
-        if rest.len() >= Session::STREAM_KEYS_ABOVE && indent == 0 && self.may_command(context) {
-            input.at += if cas { "gets".len() } else { "get".len() };
-            self.state = State::Getting(Getting { cas, touch: None });
-            return Flow::On;
-        }
-        if rest.len() >= Session::INPUT_LIMIT { Flow::Stop(Step::Close) } else { Flow::Stop(Step::Read) }
-    }
-
-    /// Answers keys up to the line end, or as far as they have come, or until the output is full. A key that is too
-    /// long takes back what was answered since `start`, if nothing of it can have been written.
-    fn on_keys(
-        &mut self,
-        getting: Getting,
-        start: Option<Mark>,
-        input: &mut Input<'_>,
-        output: &mut Output,
-        context: &Context<'_>,
-    ) -> Flow {
-        let rest = input.rest();
-        let line_end = memchr::memchr(b'\n', rest);
-        let line = &rest[..line_end.unwrap_or(rest.len())];
-        let line = if line_end.is_some() { line.strip_suffix(b"\r").unwrap_or(line) } else { line };
-        let mut keys = Fields::new(line);
-        loop {
-            let before = keys.rest().len();
-            let Some(field) = keys.next() else { break };
-            let may_go_on = line_end.is_none() && keys.rest().is_empty();
-            if field.len() > protocol::MAX_KEY_LEN {
-                if let Some(start) = start {
-                    output.truncate(start);
-                }
-                put_error(Error::BadFormat, output);
-                self.state = State::SkippingLine;
-                return Flow::On;
-            }
-            if may_go_on || output.is_full() {
-                input.at += line.len() - before;
-                self.state = State::Getting(getting);
-                return Flow::Stop(if may_go_on { Step::Read } else { Step::Yield });
-            }
-            if let Some(key) = Key::new(field) {
-                classic::get(key, getting, output, context);
-            }
-        }
-        match line_end {
-            Some(end) => {
-                output.put(b"END\r\n");
-                input.at += end + 1;
-                self.state = State::Ready;
-                Flow::On
-            }
-            None => {
-                input.at = input.bytes.len();
-                self.state = State::Getting(getting);
-                Flow::Stop(Step::Read)
-            }
-        }
-    }
-
-    fn on_skipped_line(&mut self, input: &mut Input<'_>) -> Flow {
-        match memchr::memchr(b'\n', input.rest()) {
-            Some(end) => {
-                input.at += end + 1;
-                self.state = State::Ready;
-                Flow::On
-            }
-            None => {
-                input.at = input.bytes.len();
-                Flow::Stop(Step::Read)
-            }
-        }
-    }
-
-    /// A short block is stored from the input once it is whole; a long one is received apart.
-    fn on_store(
-        &mut self,
-        storing: Storing<'_>,
-        line: &[u8],
-        line_len: usize,
-        input: &mut Input<'_>,
-        output: &mut Output,
-        context: &Context<'_>,
-    ) -> Flow {
-        if storing.is_too_large(context) {
-            storing.refuse_too_large(output, context);
-            input.at += line_len;
-            self.state = State::Swallowing(storing.len() + 2);
-            return Flow::On;
-        }
-        let len = storing.len();
-        let after = &input.rest()[line_len..];
-        let apart = len > context.engine.store.inline_limit() || line_len > MAX_PARTIAL_LINE;
-        if apart {
-            input.at += line_len;
-            let incoming = context.engine.store.incoming(len);
-            self.state = State::Receiving(Box::new(Receiving { line: line.into(), incoming }));
-            return Flow::On;
-        }
-        if after.len() < len + 2 {
-            input.requests -= 1;
-            return Flow::Stop(Step::Read);
-        }
-        let (value, end) = after[..len + 2].split_at(len);
-        if end == b"\r\n" {
-            storing.store(NewValue::Bytes(value), output, context);
-        } else {
-            storing.refuse_bad_chunk(output, context);
-        }
-        input.at += line_len + len + 2;
-        Flow::On
-    }
-
-    /// Takes what has come of a block that is received apart, and stores it when it is whole.
-    fn on_block(&mut self, input: &mut Input<'_>, output: &mut Output, context: &Context<'_>) -> Flow {
-        let State::Receiving(mut receiving) = std::mem::take(&mut self.state) else { return Flow::On };
-        let request = protocol::parse(&receiving.line).ok().and_then(Storing::of);
-        let storing = request.expect("the line was parsed when its block was announced");
-        let incoming = &mut receiving.incoming;
-        while incoming.missing() > 0 && !input.rest().is_empty() {
-            let Some(space) = incoming.space() else {
-                storing.refuse_no_memory(output, context);
-                self.state = State::Swallowing(incoming.missing() + 2);
-                return Flow::On;
-            };
-            let part = input.take(space.len());
-            space[..part.len()].copy_from_slice(part);
-            incoming.filled(part.len());
-        }
-        if incoming.missing() > 0 || input.rest().len() < 2 {
-            self.state = State::Receiving(receiving);
-            return Flow::Stop(Step::Read);
-        }
-        if input.take(2) == b"\r\n" {
-            storing.store(NewValue::Received(receiving.incoming), output, context);
-        } else {
-            storing.refuse_bad_chunk(output, context);
-        }
-        Flow::On
-    }
-
     fn execute(
         &mut self,
         request: Request<'_>,
@@ -473,60 +317,6 @@ impl Session {
             Outcome::Shutdown { graceful } => return Flow::Stop(Step::Shutdown { graceful }),
         }
         Flow::On
-    }
-
-    /// Answers a line of a client that has not said who it is; `None` if nobody needs to.
-    fn authenticate(
-        &mut self,
-        line: &[u8],
-        line_len: usize,
-        input: &mut Input<'_>,
-        output: &mut Output,
-        context: &Context<'_>,
-    ) -> Option<Flow> {
-        let users = context.engine.users()?;
-        if line.len() < 6 {
-            return Some(Flow::Stop(Step::Close));
-        }
-        let mut fields = Fields::new(line);
-        let is_set = fields.next() == Some(b"set");
-        let len = fields.nth(3).and_then(protocol::parse_u64);
-        let Some(len) = len.filter(|_| is_set && line.starts_with(b"set ")) else {
-            put_error(Error::Unauthenticated, output);
-            input.at += line_len;
-            return Some(Flow::On);
-        };
-        if len > MAX_TOKEN_LEN as u64 {
-            put_error(Error::AuthenticationTooLong, output);
-            input.at += line_len;
-            self.state = State::Swallowing(usize::try_from(len).unwrap_or(usize::MAX).saturating_add(2));
-            return Some(Flow::On);
-        }
-        let len = len as usize;
-        let Some(block) = input.rest().get(line_len..line_len + len + 2) else {
-            return Some(Flow::Stop(Step::Read));
-        };
-        input.at += line_len + len + 2;
-        context.counts.general.auth_cmds.increment();
-        let (token, end) = block.split_at(len);
-        let blank = memchr::memchr(b' ', token);
-        let refusal = match blank {
-            _ if end != b"\r\n" => Some(Error::BadTermination),
-            None => Some(Error::BadAuthenticationToken),
-            Some(blank) if users.accept(&token[..blank], &token[blank + 1..]) => None,
-            Some(_) => Some(Error::AuthenticationFailure),
-        };
-        match refusal {
-            None => {
-                self.authenticated = true;
-                output.put(b"STORED\r\n");
-            }
-            Some(error) => {
-                context.counts.general.auth_errors.increment();
-                put_error(error, output);
-            }
-        }
-        Some(Flow::On)
     }
 }
 
