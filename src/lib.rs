@@ -16,6 +16,7 @@
 //! | layer | purpose | knows nothing of |
 //! |---|---|---|
 //! | `main.rs` | command line to [`config::Config`] to [`server::run`] to exit code | everything else |
+//! | [`route`] | `memcarp route`, by the client crate's routing | servers, this one included |
 //! | [`config`] | what was written, resolved once into what is meant | sockets, the store |
 //! | [`server`] | listeners, workers, the connection loop, signals, shutdown | what any command means |
 //! | [`command`] | what each command means | sockets |
@@ -48,5 +49,6 @@
 pub mod command;
 pub mod config;
 pub mod protocol;
+pub mod route;
 pub mod server;
 pub mod store;

@@ -1,14 +1,19 @@
-//! The command line: options in, exit code out.
+//! The command line: arguments in, exit code out.
 
 use std::fmt::Arguments;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
 use memcarp::config::{Invocation, Sources};
-use memcarp::server;
+use memcarp::{route, server};
 
 fn main() -> ExitCode {
-    let sources = Sources::new(std::env::args_os().skip(1), std::env::vars_os());
+    let mut args = std::env::args_os().skip(1).peekable();
+    // Only the first argument, and only exactly: memcached ignores arguments that are no options.
+    if args.next_if(|first| first == route::NAME).is_some() {
+        return answer(route::run(args, &mut BufWriter::new(std::io::stdout().lock())));
+    }
+    let sources = Sources::new(args, std::env::vars_os());
     match sources.read() {
         Ok(Invocation::Serve(config, warnings)) => {
             warn(&warnings);
@@ -40,6 +45,16 @@ fn end(result: Result<(), server::Error>) -> ExitCode {
             say(format_args!("memcarp: {error}"));
             // A status has eight bits; what does not fit is a failure all the same.
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
+        }
+    }
+}
+
+fn answer(result: Result<(), route::Refusal>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => {
+            say(format_args!("memcarp route: {}", refusal.message));
+            ExitCode::from(refusal.exit)
         }
     }
 }

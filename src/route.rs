@@ -1,0 +1,153 @@
+//! `memcarp route`: which member of an array owns a key, and what a change of the list moves. Asks no server.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use clap::builder::ValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use memcarp_client::{Carp, Members, MembersError, Scheme, movement, sample_keys};
+
+/// The first argument that asks for it.
+pub const NAME: &str = "route";
+
+/// How many keys a plan looks at.
+const PLAN_KEYS: u64 = 1_000_000;
+
+/// The most bytes a list of members may have.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The exit code: 64 for wrong usage, 1 for a list that cannot be used.
+    pub exit: u8,
+    /// What is wrong, and what to write.
+    pub message: String,
+}
+
+/// Answers the arguments behind `route`. An `out` that takes no more ends it without a word.
+pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut impl Write) -> Result<(), Refusal> {
+    let args = std::iter::once(OsString::from("memcarp route")).chain(args);
+    let asked = match command().try_get_matches_from(args) {
+        Ok(asked) => asked,
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+            let _ = write!(out, "{error}");
+            return Ok(());
+        }
+        Err(error) => {
+            let message = error.to_string().trim_start_matches("error: ").trim_end().to_owned();
+            return Err(Refusal { exit: 64, message });
+        }
+    };
+    let json = asked.get_flag("json");
+    if let Some(mut lists) = asked.get_many::<OsString>("plan") {
+        let (Some(old), Some(new)) = (lists.next(), lists.next()) else { return Ok(()) };
+        let movement = movement(&carp(old, &asked)?, &carp(new, &asked)?, sample_keys(PLAN_KEYS));
+        let _ = match json {
+            true => writeln!(out, "{}", movement.to_json()),
+            false => writeln!(out, "{movement}"),
+        };
+        return Ok(());
+    }
+    let Some(list) = asked.get_one::<OsString>("members") else { return Ok(()) };
+    let carp = carp(list, &asked)?;
+    let runners_up = asked.get_one("runners-up").copied().unwrap_or(2);
+    for key in asked.get_many::<OsString>("key").unwrap_or_default() {
+        let explained = carp.explain(key.as_bytes(), runners_up);
+        let written = match json {
+            true => writeln!(out, "{}", explained.to_json()),
+            false => writeln!(out, "{explained}"),
+        };
+        if written.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn command() -> Command {
+    let list = |name: &'static str| Arg::new(name).long(name).value_parser(ValueParser::os_string());
+    Command::new("memcarp route")
+        .about("Says which member owns each key: key, owner, score, runner-up, score, ..., separated by tabs.")
+        .override_usage(
+            "memcarp route --members LIST [--scheme NAME] [--json] KEY...\n       \
+             memcarp route --plan OLD NEW [--scheme NAME] [--json]",
+        )
+        .after_help(
+            "A LIST is a file (TOML with [[member]] tables, one NAME[=ADDRESS][*WEIGHT] a line, or the membership \
+             table\nof the draft of 1998) or the members themselves: a,b*2,c=10.0.0.3:11211",
+        )
+        .args([
+            list("members").value_name("LIST").required_unless_present("plan").help("who is in the array"),
+            list("plan")
+                .value_names(["OLD", "NEW"])
+                .num_args(2)
+                .conflicts_with_all(["members", "key", "runners-up"])
+                .help("say how many keys of a million a change of the list moves"),
+            Arg::new("scheme")
+                .long("scheme")
+                .value_name("NAME")
+                .value_parser(|name: &str| name.parse::<Scheme>())
+                .help("carp-v2 or carp-v1 [what the list says, or carp-v2]"),
+            Arg::new("hash-tags")
+                .long("hash-tags")
+                .value_name("BOOL")
+                .value_parser(value_parser!(bool))
+                .help("route by what is inside {...}, true or false [what list or scheme says]"),
+            Arg::new("runners-up")
+                .long("runners-up")
+                .value_name("NUM")
+                .value_parser(value_parser!(usize))
+                .help("members to show after the owner [2]"),
+            Arg::new("json").long("json").action(ArgAction::SetTrue).help("one JSON object a line"),
+            Arg::new("key")
+                .value_name("KEY")
+                .num_args(1..)
+                .required_unless_present("plan")
+                .value_parser(ValueParser::os_string())
+                .help("keys to route; -- before those that begin with -"),
+        ])
+}
+
+/// The routing that a list and the options beside it mean.
+fn carp(list: &OsStr, asked: &ArgMatches) -> Result<Carp, Refusal> {
+    let text = text(list)?;
+    let refusal = |error: MembersError| Refusal { exit: 1, message: format!("{}: {error}", list.display()) };
+    let mut carp = match text.contains("[[") {
+        true => Carp::from_toml(&text),
+        false => Members::from_text(&text).and_then(Carp::new),
+    }
+    .map_err(refusal)?;
+    if let Some(&scheme) = asked.get_one::<Scheme>("scheme")
+        && scheme != carp.scheme()
+    {
+        carp = Carp::with_scheme(carp.members().clone(), scheme).map_err(refusal)?;
+    }
+    if let Some(&on) = asked.get_one::<bool>("hash-tags") {
+        carp = carp.hash_tags(on);
+    }
+    Ok(carp)
+}
+
+/// The text of the file of this name, or else the name itself: members separated by commas.
+fn text(list: &OsStr) -> Result<String, Refusal> {
+    let refusal = |why: &str| Refusal { exit: 1, message: format!("cannot read {}: {why}", list.display()) };
+    let path = Path::new(list);
+    // A list never ends so, and what it would say of a file that is not there would help nobody.
+    let named =
+        path.extension().is_some_and(|extension| ["toml", "txt", "conf"].iter().any(|e| extension == *e));
+    if !named && !path.is_file() {
+        return list.to_str().map(str::to_owned).ok_or_else(|| refusal("it is not UTF-8"));
+    }
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| refusal(&error.to_string()))?;
+    file.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(|error| refusal(&error.to_string()))?;
+    if text.len() as u64 > MOST_BYTES {
+        return Err(refusal("it is over 16 MiB long"));
+    }
+    Ok(text)
+}
