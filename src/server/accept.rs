@@ -3,8 +3,9 @@
 use super::error::Error;
 use super::limit::Slot;
 use super::listen::{ListenSocket, Listener, SocketFile};
+use super::log;
+use super::shared::Server;
 use super::socket;
-use super::{Server, log};
 use crate::command::Address;
 use crate::config::ListenTls;
 use nix::errno::Errno;

@@ -56,7 +56,7 @@ enum Next {
     /// Write what has been answered, then close.
     Close,
     /// Write what has been answered, then close and end the server.
-    Shutdown { graceful: bool },
+    Shutdown,
 }
 
 /// Times a connection reads before others on its worker get a turn.
@@ -185,7 +185,7 @@ impl Connection {
                         }
                         Step::Watch => Next::Watch,
                         Step::Close => Next::Close,
-                        Step::Shutdown { graceful } => Next::Shutdown { graceful },
+                        Step::Shutdown { .. } => Next::Shutdown,
                     };
                 }
                 Next::Watch => return self.watch(desk, worker),
@@ -193,12 +193,12 @@ impl Connection {
                     let written = self.write(desk, worker)?.is_ready();
                     return Ok(if written { Went::Ended } else { Went::Waiting });
                 }
-                Next::Shutdown { graceful } => {
+                Next::Shutdown => {
                     if self.write(desk, worker)?.is_pending() {
                         return Ok(Went::Waiting);
                     }
                     self.entry.set_close_reason(CloseReason::Shutdown);
-                    worker.server.stop_by_command(graceful);
+                    worker.server.stop_by_command();
                     return Ok(Went::Ended);
                 }
             }

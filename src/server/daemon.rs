@@ -1,6 +1,7 @@
 //! Running in the background (`-d`): the process starts itself once more, detached, and waits until that one serves.
 
 use super::error::Error;
+use crate::config::Config;
 use nix::unistd::{chdir, dup2_stderr, dup2_stdout, getppid, setsid};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -42,6 +43,20 @@ pub(super) fn launch() -> Result<(), Error> {
     }
     let status = child.wait().map_err(failed)?;
     Err(Error::Daemon(status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(71)))
+}
+
+/// Files that are read again later are named from the root on: the directory their names begin in will be left.
+pub(super) fn keep_names(config: &mut Config) {
+    let mut names: Vec<&mut PathBuf> = config.auth_file.iter_mut().collect();
+    if let Some(tls) = &mut config.tls {
+        names.extend([&mut tls.chain_cert, &mut tls.key]);
+        names.extend(&mut tls.ca_cert);
+    }
+    for name in names {
+        if let Ok(absolute) = std::path::absolute(&*name) {
+            *name = absolute;
+        }
+    }
 }
 
 /// In the second process, once it serves: leaves the session and directory it was started in, lets the first process

@@ -1,7 +1,7 @@
 //! The thread that does the store's work nobody asks for, and keeps the clock right.
 
-use super::Server;
 use super::error::Error;
+use super::shared::Server;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! What SIGHUP does: files are read again; what changed and can change while the server runs does, the rest is named.
 
-use super::{Server, log};
+use super::log;
+use super::shared::Server;
 use crate::config::{Config, Sources};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -4,7 +4,7 @@ use super::client::Client;
 use super::started::{Started, command, run, signal, wait_until};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 
 #[test]
 fn the_first_line_says_where_and_how_to_try_it() {
@@ -87,7 +87,7 @@ fn in_the_background_it_serves_when_the_command_returns() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.stdout.is_empty());
     let process: u32 = std::fs::read_to_string(directory.join("pid")).unwrap().trim().parse().unwrap();
-    let mut client = Client::new(std::os::unix::net::UnixStream::connect(directory.join("socket")).unwrap());
+    let mut client = Client::new(UnixStream::connect(directory.join("socket")).unwrap());
     assert_eq!(client.say("version\r\n"), "VERSION 1.6.45\r\n");
 
     // A session of its own, no terminal, no directory held.
@@ -105,6 +105,22 @@ fn in_the_background_it_serves_when_the_command_returns() {
     wait_until("its files to be gone", || {
         !directory.join("pid").exists() && !directory.join("socket").exists()
     });
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn in_the_background_names_of_files_mean_what_they_meant() {
+    let (mut command, directory) = command(&["-d", "-s", "socket", "-P", "pid", "-Y", "users"]);
+    std::fs::write(directory.join("users"), "alice:secret\n").unwrap();
+    assert_eq!(command.output().unwrap().status.code(), Some(0));
+    let process: u32 = std::fs::read_to_string(directory.join("pid")).unwrap().trim().parse().unwrap();
+    let socket = directory.join("socket");
+    let connect = || Client::new(UnixStream::connect(&socket).unwrap());
+    std::fs::write(directory.join("users"), "carol:word\n").unwrap();
+    signal(process, "-HUP");
+    wait_until("the new user", || connect().say("set auth 0 0 10\r\ncarol word\r\n") == "STORED\r\n");
+    signal(process, "-TERM");
+    wait_until("its files to be gone", || !directory.join("pid").exists() && !socket.exists());
     std::fs::remove_dir_all(directory).unwrap();
 }
 

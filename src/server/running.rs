@@ -1,0 +1,174 @@
+//! A server as a whole: its threads, from their start to the end of their work. Knows no process around it.
+
+use super::accept::Acceptor;
+use super::error::Error;
+use super::listen::Listener;
+use super::restart::MemoryFile;
+use super::shared::Server;
+use super::tls::Tls;
+use super::worker::{self, Inbox, Order, Outset};
+use super::{log, maintenance};
+use crate::command::{Address, Engine};
+use crate::config::Config;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// How long connections have, when the server is told to stop, to be sent what they are owed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A server whose listeners are bound and whose workers wait for connections.
+pub struct Running {
+    pub(super) server: Arc<Server>,
+    addresses: Vec<Arc<Address>>,
+    pub(super) runtime: Runtime,
+    accepting: JoinSet<()>,
+    stop_accepting: watch::Sender<bool>,
+    end: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+    pub(super) memory_file: Option<MemoryFile>,
+}
+
+impl Running {
+    pub(super) fn new(config: Config, listeners: Vec<Listener>, tls: Option<Tls>) -> Result<Running, Error> {
+        let threads = config.threads.clamp(1, usize::from(u16::MAX));
+        let mut inboxes = Vec::with_capacity(threads);
+        let mut outsets = Vec::with_capacity(threads);
+        for _ in 0..threads {
+            let (inbox, outset) = Inbox::new()?;
+            inboxes.push(inbox);
+            outsets.push(outset);
+        }
+        let memory_file = MemoryFile::of(&config);
+        let server = Arc::new(Server::new(config, tls, inboxes));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| Error::system("wait for connections", source))?;
+        let mut running = Running {
+            addresses: listeners.iter().map(|listener| listener.address.clone()).collect(),
+            accepting: JoinSet::new(),
+            stop_accepting: watch::Sender::new(false),
+            end: watch::Sender::new(false),
+            threads: Vec::new(),
+            memory_file,
+            runtime,
+            server,
+        };
+        running.let_clients_refresh_certificates();
+        running.start_threads(outsets)?;
+        running.start_accepting(listeners)?;
+        Ok(running)
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &[Arc<Address>] {
+        &self.addresses
+    }
+
+    /// What its workers share.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.server.engine
+    }
+
+    /// Serves until `stop` (or a client's `shutdown`) says so, then answers what has been received and closes, within a
+    /// time of grace. A second call of `stop` that ends meanwhile makes it close at once.
+    pub fn serve(mut self, mut stop: impl AsyncFnMut()) -> Result<(), Error> {
+        let Running { server, runtime, accepting, stop_accepting, memory_file, .. } = &mut self;
+        let saved = runtime.block_on(async {
+            tokio::select! {
+                () = stop() => {}
+                () = server.stop.notified() => {}
+            }
+            stop_accepting.send_replace(true);
+            while accepting.join_next().await.is_some() {}
+            server.order_all(|| Order::Drain);
+            tokio::select! {
+                _ = server.limit.all_free(GRACE) => {}
+                () = stop() => return Ok(()),
+            }
+            let Some(file) = memory_file.take() else { return Ok(()) };
+            // What is answered from now on would not be in the file.
+            server.order_all(|| Order::End);
+            server.limit.all_free(GRACE).await;
+            save(server.clone(), file, stop()).await
+        });
+        let failure = self.server.failure.lock().take();
+        failure.map_or(saved, Err)
+    }
+
+    fn start_threads(&mut self, outsets: Vec<Outset>) -> Result<(), Error> {
+        for (index, outset) in outsets.into_iter().enumerate() {
+            self.threads.push(worker::start(self.server.clone(), index as u16, outset)?);
+        }
+        self.threads.push(maintenance::start(self.server.clone(), self.end.subscribe())?);
+        Ok(())
+    }
+
+    fn let_clients_refresh_certificates(&self) {
+        if self.server.tls.is_some() {
+            self.server.note_certificates();
+            // Weak, because the engine belongs to the server.
+            let server = Arc::downgrade(&self.server);
+            let refresh = move || match server.upgrade().map(|server| server.refresh_certificates()) {
+                Some(Err(error)) => Err(format!("SERVER_ERROR {error}")),
+                _ => Ok(()),
+            };
+            self.server.engine.on_refresh_certificates(Box::new(refresh));
+        }
+    }
+
+    fn start_accepting(&mut self, listeners: Vec<Listener>) -> Result<(), Error> {
+        let _inside = self.runtime.enter();
+        let connections = &self.server.engine.connections;
+        for listener in listeners {
+            connections.add_listener(listener.fd(), listener.address.clone());
+            let acceptor = Acceptor::new(listener, self.server.clone())?;
+            self.accepting.spawn(acceptor.run(self.stop_accepting.subscribe()));
+        }
+        connections.accepting.store(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Writes the items on a thread of its own; gives up if `stop` ends first.
+async fn save(server: Arc<Server>, file: MemoryFile, stop: impl Future<Output = ()>) -> Result<(), Error> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let cancelled = cancel.clone();
+    let saving =
+        tokio::task::spawn_blocking(move || file.save(&server.engine.store, server.clock.now(), &cancelled));
+    tokio::pin!(saving);
+    let saved = tokio::select! {
+        saved = &mut saving => saved,
+        () = stop => {
+            cancel.store(true, Ordering::Relaxed);
+            saving.await
+        }
+    };
+    match saved {
+        Ok(Ok(true)) => Ok(()),
+        Ok(Ok(false)) => {
+            log(format_args!("-e: stopped before the items were written: the next start is without them"));
+            Ok(())
+        }
+        Ok(Err(error)) => Err(error),
+        Err(panicked) => Err(Error::system("write the items", io::Error::other(panicked))),
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end.send_replace(true);
+        self.accepting.abort_all();
+        self.runtime.block_on(async { while self.accepting.join_next().await.is_some() {} });
+        self.server.order_all(|| Order::End);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}

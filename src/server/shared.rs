@@ -1,0 +1,92 @@
+//! What the threads of a server share, and how they reach each other. Owns no thread and no socket.
+
+use super::accept::Accepted;
+use super::clock::Clock;
+use super::error::Error;
+use super::limit::Limit;
+use super::tls::Tls;
+use super::worker::{Inbox, Order};
+use super::{log, read_users};
+use crate::command::Engine;
+use crate::config::Config;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Notify;
+
+/// What the threads of a server share.
+pub(super) struct Server {
+    pub(super) engine: Arc<Engine>,
+    pub(super) clock: Clock,
+    pub(super) limit: Limit,
+    pub(super) workers: Vec<Inbox>,
+    /// The worker that gets the next connection.
+    next_worker: AtomicUsize,
+    pub(super) tls: Option<Tls>,
+    /// Told when a client or a failure ends the server.
+    pub(super) stop: Notify,
+    pub(super) failure: Mutex<Option<Error>>,
+}
+
+impl Server {
+    /// A server whose workers have not started.
+    pub(super) fn new(config: Config, tls: Option<Tls>, workers: Vec<Inbox>) -> Server {
+        Server {
+            clock: Clock::new(),
+            limit: Limit::new(config.conn_limit),
+            engine: Arc::new(Engine::new(Arc::new(config))),
+            workers,
+            next_worker: AtomicUsize::new(0),
+            tls,
+            stop: Notify::new(),
+            failure: Mutex::default(),
+        }
+    }
+
+    /// Gives a connection to the next worker.
+    pub(super) fn hand_over(&self, accepted: Accepted) {
+        let next = self.next_worker.fetch_add(1, Ordering::Relaxed) % self.workers.len();
+        self.workers[next].order(Order::Serve(accepted));
+    }
+
+    pub(super) fn order_all(&self, order: impl Fn() -> Order) {
+        for worker in &self.workers {
+            worker.order(order());
+        }
+    }
+
+    /// Reads again the files that may change while the server runs. One that cannot be read changes nothing.
+    pub(super) fn reload(&self) {
+        match self.engine.config.auth_file.as_deref().map(read_users) {
+            Some(Ok(users)) => self.engine.set_users(Some(users)),
+            Some(Err(error)) => log(format_args!("{error}; the users stay as they were")),
+            None => {}
+        }
+        if let Err(error) = self.refresh_certificates() {
+            log(format_args!("{error}; the certificates stay as they were"));
+        }
+    }
+
+    pub(super) fn refresh_certificates(&self) -> Result<(), Error> {
+        if let Some(tls) = &self.tls {
+            tls.read_again()?;
+            self.note_certificates();
+        }
+        Ok(())
+    }
+
+    pub(super) fn note_certificates(&self) {
+        self.engine.tls.refreshed.store(self.clock.now().seconds(), Ordering::Relaxed);
+    }
+
+    /// A client has asked the server to stop.
+    pub(super) fn stop_by_command(&self) {
+        self.stop.notify_one();
+    }
+
+    /// A thread cannot go on: the server stops and reports the first such error.
+    pub(super) fn fail(&self, error: Error) {
+        self.failure.lock().get_or_insert(error);
+        self.stop.notify_one();
+    }
+}
