@@ -69,7 +69,7 @@ pub const OPTIONS: &[Opt] = &[
         Needs("PORT", Draft::udp_port)),
     opt('B', "protocol", Listening, "auto or ascii; only the text protocol is spoken [auto]",
         Needs("NAME", Draft::protocol)),
-    opt('Z', "enable-ssl", Listening, "TLS over TCP; not served yet, so refused",
+    opt('Z', "enable-ssl", Listening, "TLS over TCP, with -o ssl_chain_cert=FILE,ssl_key=FILE",
         Flag(|d, on| d.tls = on)),
 
     opt('m', "memory-limit", Memory, "memory for items, in MiB [64]",
@@ -78,7 +78,7 @@ pub const OPTIONS: &[Opt] = &[
         Needs("SIZE", Draft::item_max)),
     opt('M', "disable-evictions", Memory, "answer with an error when memory is full, rather than evict",
         Flag(|d, on| d.config.evictions = !on)),
-    opt('e', "memory-file", Memory, "file to keep the items in over a restart; not done yet",
+    opt('e', "memory-file", Memory, "file to keep the items in over a restart",
         Needs("FILE", |d, v| set(&mut d.config.memory_file, v.path().map(Some)))),
     opt('k', "lock-memory", Memory, "keep memory from being swapped out",
         Flag(|d, on| d.config.lock_memory = on)),
