@@ -173,7 +173,7 @@ impl Ready {
         while self.writable {
             match call(slices) {
                 Ok(count) => {
-                    self.writable = count == slices.iter().map(|slice| slice.len()).sum();
+                    self.writable = count == slices.iter().map(|slice| slice.len()).sum::<usize>();
                     return Poll::Ready(Ok(count));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
