@@ -55,6 +55,13 @@ impl From<String> for Value {
     }
 }
 
+/// An empty value is a value too.
+impl From<()> for Value {
+    fn from((): ()) -> Value {
+        Value::new(Bytes::new())
+    }
+}
+
 /// Copies.
 impl From<&str> for Value {
     fn from(text: &str) -> Value {
