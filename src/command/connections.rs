@@ -98,6 +98,8 @@ pub struct Connection {
     pub peer: Address,
     /// The listener it came through.
     pub listener: Arc<Address>,
+    /// The number of the worker that serves it.
+    pub worker: u16,
     state: AtomicU8,
     close_reason: AtomicU8,
     /// Second, on the store's clock, of the last command.
@@ -106,11 +108,12 @@ pub struct Connection {
 
 impl Connection {
     /// A connection that has just been accepted, at this second of the store's clock.
-    pub fn new(fd: u32, peer: Address, listener: Arc<Address>, second: u32) -> Connection {
+    pub fn new(fd: u32, peer: Address, listener: Arc<Address>, worker: u16, second: u32) -> Connection {
         Connection {
             fd,
             peer,
             listener,
+            worker,
             state: AtomicU8::new(State::Read as u8),
             close_reason: AtomicU8::new(CloseReason::Normal as u8),
             last_command: AtomicU32::new(second),
@@ -208,6 +211,11 @@ impl Connections {
         self.open.lock().places.iter().flatten().cloned().collect()
     }
 
+    /// Shows each open one. The table is locked meanwhile.
+    pub fn for_each_open(&self, visit: impl FnMut(&Arc<Connection>)) {
+        self.open.lock().places.iter().flatten().for_each(visit);
+    }
+
     /// Adds a listening socket.
     pub fn add_listener(&self, fd: u32, address: Arc<Address>) {
         self.listeners.lock().push((fd, address));
@@ -225,7 +233,7 @@ mod tests {
 
     fn connection(fd: u32) -> Arc<Connection> {
         let nowhere = Address::Unix("".into());
-        Arc::new(Connection::new(fd, nowhere.clone(), Arc::new(nowhere), 10))
+        Arc::new(Connection::new(fd, nowhere.clone(), Arc::new(nowhere), 0, 10))
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! What one worker counts: plain integers written by one thread, read by whoever asks for their sum.
 
+use super::distribution::{Distributed, Distribution};
+use crate::protocol::Request;
 use crate::store::CLASS_COUNT;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A count that one thread writes and any thread reads.
 #[derive(Debug, Default)]
@@ -125,6 +128,104 @@ counts! {
     }
 }
 
+/// What a command is for, as far as its service time tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// A lookup, also one that touches.
+    Get,
+    /// A store of any kind.
+    Set,
+    /// A delete.
+    Delete,
+    /// Anything else.
+    Other,
+}
+
+impl Service {
+    /// All of them, in the order of [`Served`].
+    pub const ALL: [Service; 4] = [Service::Get, Service::Set, Service::Delete, Service::Other];
+
+    /// What a request is for.
+    pub fn of(request: &Request<'_>) -> Service {
+        match request {
+            Request::Get(_) | Request::MetaGet(_) => Service::Get,
+            Request::Store(_) | Request::MetaStore(_) => Service::Set,
+            Request::Delete(_) | Request::MetaDelete(_) => Service::Delete,
+            _ => Service::Other,
+        }
+    }
+
+    /// Its name as a label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Get => "get",
+            Service::Set => "set",
+            Service::Delete => "delete",
+            Service::Other => "other",
+        }
+    }
+}
+
+/// How many commands were answered in a batch, by [`Service`].
+pub type Served = [u32; 4];
+
+/// Distributions one worker counts.
+#[derive(Debug, Default)]
+pub struct Distributions {
+    /// Service times by [`Service`]: places in microseconds, up to 1 s; the sum in nanoseconds.
+    pub service: [Distribution<0, 21>; 4],
+    /// Sizes of items that were stored, as memcached counts them, in bytes: 64 bytes to 1 GiB.
+    pub item_size: Distribution<6, 25>,
+    /// How long items that were stored with an expiry are to live, in seconds: up to a year.
+    pub item_ttl: Distribution<0, 26>,
+}
+
+/// Sums of the distributions of the same names over all workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct DistributionTotals {
+    pub service: [Distributed<0, 21>; 4],
+    pub item_size: Distributed<6, 25>,
+    pub item_ttl: Distributed<0, 26>,
+}
+
+impl DistributionTotals {
+    /// Adds one worker's counts.
+    pub fn add(&mut self, counts: &Distributions) {
+        for (total, counts) in self.service.iter_mut().zip(&counts.service) {
+            total.add(counts);
+        }
+        self.item_size.add(&counts.item_size);
+        self.item_ttl.add(&counts.item_ttl);
+    }
+
+    /// Takes away what had been counted when `earlier` was summed.
+    pub fn since(&mut self, earlier: &DistributionTotals) {
+        for (total, earlier) in self.service.iter_mut().zip(&earlier.service) {
+            total.since(earlier);
+        }
+        self.item_size.since(&earlier.item_size);
+        self.item_ttl.since(&earlier.item_ttl);
+    }
+}
+
+impl Distributions {
+    /// Takes note of a batch of commands that took `time` together. Commands are not timed one by one: each is taken
+    /// to have lasted as long as the others of its batch.
+    pub fn served(&self, served: &Served, time: Duration) {
+        let commands: u32 = served.iter().sum();
+        if commands == 0 {
+            return;
+        }
+        let each = time.as_nanos() as u64 / u64::from(commands);
+        for (service, &commands) in self.service.iter().zip(served) {
+            if commands > 0 {
+                service.record_times(each.div_ceil(1000), u64::from(commands), each * u64::from(commands));
+            }
+        }
+    }
+}
+
 /// All one worker counts.
 #[derive(Debug)]
 #[repr(align(128))]
@@ -133,6 +234,8 @@ pub struct Counts {
     pub general: GeneralCounts,
     /// Counts by size class.
     pub classes: Box<[ClassCounts; CLASS_COUNT]>,
+    /// Counts by time, size and the like.
+    pub distributions: Box<Distributions>,
 }
 
 impl Default for Counts {
@@ -140,6 +243,7 @@ impl Default for Counts {
         Counts {
             general: GeneralCounts::default(),
             classes: Box::new(std::array::from_fn(|_| ClassCounts::default())),
+            distributions: Box::default(),
         }
     }
 }
@@ -151,11 +255,17 @@ pub struct Totals {
     pub general: GeneralTotals,
     /// Counts by size class.
     pub classes: [ClassTotals; CLASS_COUNT],
+    /// Counts by time, size and the like.
+    pub distributions: DistributionTotals,
 }
 
 impl Default for Totals {
     fn default() -> Totals {
-        Totals { general: GeneralTotals::default(), classes: [ClassTotals::default(); CLASS_COUNT] }
+        Totals {
+            general: GeneralTotals::default(),
+            classes: [ClassTotals::default(); CLASS_COUNT],
+            distributions: DistributionTotals::default(),
+        }
     }
 }
 
@@ -166,6 +276,7 @@ impl Totals {
         for (total, class) in self.classes.iter_mut().zip(counts.classes.iter()) {
             total.add(class);
         }
+        self.distributions.add(&counts.distributions);
     }
 
     /// Takes away what had been counted when `earlier` was summed.
@@ -174,6 +285,7 @@ impl Totals {
         for (total, class) in self.classes.iter_mut().zip(&earlier.classes) {
             total.since(class);
         }
+        self.distributions.since(&earlier.distributions);
     }
 
     /// One count, added up over the classes.

@@ -2,12 +2,12 @@
 
 use super::admin::Outcome;
 use super::dump::Dump;
-use super::engine::MEMCACHED_VERSION;
+use super::engine::{Engine, MEMCACHED_VERSION};
 use super::output::Output;
 use super::session::Context;
 use super::{stats_classes, stats_memcarp, stats_settings};
 use crate::protocol::{Fields, parse_u64};
-use crate::store::CLASS_COUNT;
+use crate::store::{CLASS_COUNT, Now};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use std::fmt::Display;
@@ -31,21 +31,22 @@ impl Lines<'_> {
 
 /// `stats`. Sub-commands are known by their whole name.
 pub(super) fn execute(mut arguments: Fields<'_>, output: &mut Output, context: &Context<'_>) -> Outcome {
+    let Context { engine, now, .. } = *context;
     let end = match arguments.next() {
         None => {
-            general(Lines::new(output), context);
+            general(Lines::new(output), engine, now);
             "END"
         }
         Some(b"settings") => {
-            stats_settings::put(Lines::new(output), context);
+            stats_settings::put(Lines::new(output), engine);
             "END"
         }
         Some(b"items") => {
-            stats_classes::put_items(Lines::new(output), context);
+            stats_classes::put_items(Lines::new(output), engine, now);
             "END"
         }
         Some(b"slabs") => {
-            stats_classes::put_slabs(Lines::new(output), context);
+            stats_classes::put_slabs(Lines::new(output), engine, now);
             "END"
         }
         Some(b"conns") => {
@@ -53,7 +54,7 @@ pub(super) fn execute(mut arguments: Fields<'_>, output: &mut Output, context: &
             "END"
         }
         Some(b"memcarp") => {
-            stats_memcarp::put(Lines::new(output), context);
+            stats_memcarp::put(Lines::new(output), engine, now);
             "END"
         }
         Some(b"sizes") if context.engine.config.track_sizes => return Outcome::Dump(Dump::sizes()),
@@ -112,8 +113,7 @@ fn cachedump(mut arguments: Fields<'_>, context: &Context<'_>) -> Result<Dump, &
 }
 
 /// All keys of memcached, in its order, because readers fail when one is missing. What only its engine has is 0.
-fn general(mut lines: Lines<'_>, context: &Context<'_>) {
-    let Context { engine, now, .. } = *context;
+pub(super) fn general(mut lines: Lines<'_>, engine: &Engine, now: Now) {
     let config = &engine.config;
     let totals = engine.totals();
     let counts = &totals.general;
@@ -379,7 +379,7 @@ mod tests {
         let listener = Arc::new(Address::Tcp("[::1]:11211".parse().unwrap()));
         client.engine.connections.add_listener(9, listener.clone());
         let peer = Address::Tcp("[::1]:5678".parse().unwrap());
-        client.engine.connections.add(Arc::new(Connection::new(31, peer, listener, 10)));
+        client.engine.connections.add(Arc::new(Connection::new(31, peer, listener, 0, 10)));
         client.pass(7);
         assert_eq!(
             client.say("stats conns"),

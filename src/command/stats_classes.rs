@@ -2,18 +2,17 @@
 //! those that have items, or have counted anything. Memory is not laid out by class; pages are as memcached would need.
 
 use super::counts::{ClassTotals, Totals};
-use super::session::Context;
+use super::engine::Engine;
 use super::stats::Lines;
-use crate::store::{CLASS_COUNT, ClassStats, Stats, chunk_size};
+use crate::store::{CLASS_COUNT, ClassStats, Now, Stats, chunk_size};
 
 /// Bytes of one of memcached's pages.
 const PAGE: usize = 1 << 20;
 
-pub(super) fn put_items(mut lines: Lines<'_>, context: &Context<'_>) {
-    let engine = context.engine;
+pub(super) fn put_items(mut lines: Lines<'_>, engine: &Engine, now: Now) {
     let maintainer = engine.config.inert.lru_maintainer;
     let temporary = engine.tuning.lock().temporary_ttl.is_some();
-    let (store, totals) = (engine.store_stats(context.now), engine.totals());
+    let (store, totals) = (engine.store_stats(now), engine.totals());
     for class in shown(&store, &totals) {
         let (stats, counts) = (&store.classes[class], &totals.classes[class]);
         let mut add = |name: &str, value: u64| lines.add(format_args!("items:{class}:{name}"), value);
@@ -57,9 +56,8 @@ pub(super) fn put_items(mut lines: Lines<'_>, context: &Context<'_>) {
     }
 }
 
-pub(super) fn put_slabs(mut lines: Lines<'_>, context: &Context<'_>) {
-    let engine = context.engine;
-    let (store, totals) = (engine.store_stats(context.now), engine.totals());
+pub(super) fn put_slabs(mut lines: Lines<'_>, engine: &Engine, now: Now) {
+    let (store, totals) = (engine.store_stats(now), engine.totals());
     let mut active = 0;
     for class in shown(&store, &totals) {
         active += 1;

@@ -1,10 +1,10 @@
 //! `stats memcarp`: what memcached has no name for. Names may be added; those that are here stay.
 
-use super::session::Context;
+use super::engine::Engine;
 use super::stats::Lines;
+use crate::store::Now;
 
-pub(super) fn put(mut lines: Lines<'_>, context: &Context<'_>) {
-    let Context { engine, now, .. } = *context;
+pub(super) fn put(mut lines: Lines<'_>, engine: &Engine, now: Now) {
     let store = engine.store_stats(now);
     lines.add("version", env!("CARGO_PKG_VERSION"));
     lines.add("memory_limit_bytes", engine.store.limit());

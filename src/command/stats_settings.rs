@@ -1,14 +1,13 @@
 //! `stats settings`: what was asked for at start, and what commands have changed since. In memcached's order.
 
-use super::session::Context;
+use super::engine::Engine;
 use super::stats::Lines;
 use crate::config::{Listen, Port, Protocol};
 use std::fmt::{Display, Formatter};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
-pub(super) fn put(mut lines: Lines<'_>, context: &Context<'_>) {
-    let engine = context.engine;
+pub(super) fn put(mut lines: Lines<'_>, engine: &Engine) {
     let config = &engine.config;
     let inert = &config.inert;
     let tuning = engine.tuning.lock().clone();
@@ -77,7 +76,7 @@ pub(super) fn put(mut lines: Lines<'_>, context: &Context<'_>) {
         lines.add("drop_privileges", "yes");
     }
     put_disk(&mut lines, tuning.automove_freeratio);
-    put_tls(&mut lines, context);
+    put_tls(&mut lines, engine);
     lines.add("num_napi_ids", inert.napi_ids);
     lines.add("memory_file", Text(config.memory_file.as_deref(), "(null)"));
     lines.add("client_flags_size", 4);
@@ -98,8 +97,8 @@ fn put_disk(lines: &mut Lines<'_>, automove_freeratio: f64) {
     lines.add("ext_drop_unread", "no");
 }
 
-fn put_tls(lines: &mut Lines<'_>, context: &Context<'_>) {
-    let tls = context.engine.config.tls.as_ref();
+fn put_tls(lines: &mut Lines<'_>, engine: &Engine) {
+    let tls = engine.config.tls.as_ref();
     lines.add("ssl_enabled", yes(tls.is_some()));
     lines.add("ssl_chain_cert", Text(tls.map(|tls| tls.chain_cert.as_path()), "(null)"));
     lines.add("ssl_key", Text(tls.map(|tls| tls.key.as_path()), "(null)"));

@@ -69,6 +69,10 @@ pub struct Stats {
     pub evicted_age: [u64; 33],
     /// Evicted items, by the bit length of the seconds they had not been used when they went.
     pub evicted_idle: [u64; 33],
+    /// The ages of all evicted items, in seconds.
+    pub evicted_age_sum: u64,
+    /// The seconds all evicted items had not been used.
+    pub evicted_idle_sum: u64,
 }
 
 impl Default for Stats {
@@ -90,6 +94,8 @@ impl Default for Stats {
             carried_bytes: 0,
             evicted_age: [0; 33],
             evicted_idle: [0; 33],
+            evicted_age_sum: 0,
+            evicted_idle_sum: 0,
         }
     }
 }
@@ -127,6 +133,8 @@ impl Stats {
         self.source_updates = self.source_updates.saturating_sub(earlier.source_updates);
         self.stored_bytes = self.stored_bytes.saturating_sub(earlier.stored_bytes);
         self.carried_bytes = self.carried_bytes.saturating_sub(earlier.carried_bytes);
+        self.evicted_age_sum = self.evicted_age_sum.saturating_sub(earlier.evicted_age_sum);
+        self.evicted_idle_sum = self.evicted_idle_sum.saturating_sub(earlier.evicted_idle_sum);
         let ages = self.evicted_age.iter_mut().zip(&earlier.evicted_age);
         for (count, earlier) in ages.chain(self.evicted_idle.iter_mut().zip(&earlier.evicted_idle)) {
             *count = count.saturating_sub(*earlier);

@@ -245,6 +245,8 @@ impl Shard {
         class.evicted_active += u64::from(idle < 60);
         self.stats.evicted_age[bit_length(age)] += 1;
         self.stats.evicted_idle[bit_length(idle)] += 1;
+        self.stats.evicted_age_sum += u64::from(age);
+        self.stats.evicted_idle_sum += u64::from(idle);
         if let Some(hook) = self.hook.clone() {
             let item = self.item(found.location);
             let (remaining, value_len) = (expiry.remaining(now), item.value().len());
@@ -398,6 +400,8 @@ impl Shard {
         sum.large_bytes += self.large.value_bytes as u64;
         sum.stored_bytes += self.stats.stored_bytes;
         sum.carried_bytes += self.stats.carried_bytes;
+        sum.evicted_age_sum += self.stats.evicted_age_sum;
+        sum.evicted_idle_sum += self.stats.evicted_idle_sum;
         for (total, mine) in sum.evicted_age.iter_mut().zip(self.stats.evicted_age) {
             *total += mine;
         }

@@ -1,6 +1,7 @@
 //! Data blocks: short ones out of the input, long ones received into the memory they will live in.
 
 use super::{Context, Flow, Input, Receiving, Session, State, Step};
+use crate::command::counts::Service;
 use crate::command::output::Output;
 use crate::command::storing::Storing;
 use crate::protocol::{self, MAX_PARTIAL_LINE};
@@ -36,6 +37,7 @@ impl Session {
             input.requests -= 1;
             return Flow::Stop(Step::Read);
         }
+        input.served(Service::Set);
         let (value, end) = after[..len + 2].split_at(len);
         if end == b"\r\n" {
             storing.store(NewValue::Bytes(value), output, context);
@@ -71,6 +73,7 @@ impl Session {
             self.state = State::Receiving(receiving);
             return Flow::Stop(Step::Read);
         }
+        input.served(Service::Set);
         if input.take(2) == b"\r\n" {
             storing.store(NewValue::Received(receiving.incoming), output, context);
         } else {

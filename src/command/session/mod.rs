@@ -7,7 +7,7 @@ mod login;
 use crate::command::admin::{self, Outcome};
 use crate::command::classic::{self, Getting};
 use crate::command::connections::Connection;
-use crate::command::counts::Counts;
+use crate::command::counts::{Counts, Served, Service};
 use crate::command::dump::Dump;
 use crate::command::engine::Engine;
 use crate::command::meta;
@@ -41,6 +41,8 @@ pub struct Progress {
     pub consumed: usize,
     /// What is to happen next.
     pub step: Step,
+    /// The commands that were answered.
+    pub served: Served,
 }
 
 /// What is to happen next.
@@ -107,11 +109,17 @@ struct Input<'b> {
     at: usize,
     /// Commands answered in this call.
     requests: u32,
+    /// The same by what they are for; lines that are no commands are not among them.
+    served: Served,
 }
 
 impl<'b> Input<'b> {
     fn rest(&self) -> &'b [u8] {
         &self.bytes[self.at..]
+    }
+
+    fn served(&mut self, service: Service) {
+        self.served[service as usize] += 1;
     }
 
     /// Takes up to `count` bytes.
@@ -134,7 +142,7 @@ impl Session {
     /// Answers the whole requests at the front of `input`, at most the connection's share of requests (`-R`), and
     /// stops early when the output is full.
     pub fn on_bytes(&mut self, input: &[u8], output: &mut Output, context: &Context<'_>) -> Progress {
-        let mut input = Input { bytes: input, at: 0, requests: 0 };
+        let mut input = Input { bytes: input, at: 0, requests: 0, served: [0; 4] };
         loop {
             let flow = match &mut self.state {
                 _ if output.is_full() => Flow::Stop(Step::Yield),
@@ -168,7 +176,7 @@ impl Session {
                 }
             };
             if let Flow::Stop(step) = flow {
-                return Progress { consumed: input.at, step };
+                return Progress { consumed: input.at, step, served: input.served };
             }
         }
     }
@@ -240,6 +248,7 @@ impl Session {
         if let Some(storing) = Storing::of(request) {
             return self.on_store(storing, line, end + 1, input, output, context);
         }
+        input.served(Service::of(&request));
         if let Request::Get(get) = request {
             // The keys go on being keys when the output fills up half-way.
             input.at += line.len() - get.keys.rest().len();
