@@ -7,7 +7,9 @@
 //!  main ── config                  An arrow is a `use crate::` that may exist.
 //!    │        │ │                  protocol and store meet only in command.
 //!  server ────┘ │                  Only server waits, reads the clock, owns sockets.
-//!    │          │                  protocol, store and config use nothing of ours.
+//!    │   │      │                  protocol, store and config use nothing of ours.
+//!    │ metrics  │
+//!    │   │      │
 //!  command ─────┘
 //!    │    │
 //! protocol store
@@ -19,6 +21,7 @@
 //! | [`route`] | `memcarp route`, by the client crate's routing | servers, this one included |
 //! | [`config`] | what was written, resolved once into what is meant | sockets, the store |
 //! | [`server`] | listeners, workers, the connection loop, signals, shutdown | what any command means |
+//! | [`metrics`] | every exported name, and what `stats` says rendered for Prometheus | sockets, what is counted when |
 //! | [`command`] | what each command means | sockets |
 //! | [`protocol`] | a command line to a request | the store, sockets, time |
 //! | [`store`] | shards, memory, eviction, expiry, CAS values, counts | the protocol, tokio |
@@ -48,6 +51,7 @@
 
 pub mod command;
 pub mod config;
+pub mod metrics;
 pub mod protocol;
 pub mod route;
 pub mod server;

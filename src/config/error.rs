@@ -35,12 +35,11 @@ impl Error {
     #[must_use]
     pub(super) fn in_long_names(mut self) -> Error {
         let words = || self.message.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
-        let named = OPTIONS.iter().filter(|option| {
-            let letter = option.short;
-            words().any(|word| word.strip_prefix('-').is_some_and(|rest| rest.chars().eq([letter])))
-        });
+        let named = OPTIONS
+            .iter()
+            .filter(|option| option.short.is_some() && words().any(|word| word == option.written()));
         let names: Vec<String> =
-            named.map(|option| format!("-{} is {}", option.short, option.long)).collect();
+            named.map(|option| format!("{} is {}", option.written(), option.long)).collect();
         if !names.is_empty() {
             self.message = format!("{} ({})", self.message, names.join(", "));
         }

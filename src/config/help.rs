@@ -103,7 +103,7 @@ fn after_help() -> String {
         let _ = writeln!(text, "  {written:28} {}", suboption.help);
     }
     let options = OPTIONS.iter().filter(|option| option.group == Group::NoEffect);
-    let options = options.map(|option| format!("-{} (--{})", option.short, option.long));
+    let options = options.map(|option| format!("{} (--{})", option.written(), option.long));
     let named = |name: &str| without.iter().any(|suboption| suboption.name == name);
     let suboptions =
         without.iter().map(|suboption| suboption.name).filter_map(|name| match name.strip_prefix("no_") {

@@ -14,6 +14,7 @@ mod getopt;
 mod help;
 mod listen;
 mod memcached_conf;
+mod metrics_listen;
 mod options;
 mod rules;
 mod setting;
@@ -26,6 +27,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 pub use error::Error;
+pub use metrics_listen::MetricsListen;
 pub use rules::{Rule, RuleError, Rules};
 pub use sources::{Invocation, Sources};
 
@@ -45,6 +47,8 @@ pub struct Config {
     pub unix_socket: Option<PathBuf>,
     /// Permissions of the UNIX socket (`-a`).
     pub unix_mask: u32,
+    /// Where metrics and the status page are served (`--metrics-listen`).
+    pub metrics: MetricsListen,
     /// Run in the background (`-d`).
     pub daemon: bool,
     /// File to write the process id to (`-P`).
@@ -248,6 +252,7 @@ impl Default for Config {
             listen: Vec::new(),
             unix_socket: None,
             unix_mask: 0o700,
+            metrics: MetricsListen::Default,
             daemon: false,
             pidfile: None,
             user: None,

@@ -1,16 +1,17 @@
-//! The one table of memcached's options: how each is written, what its help says, and what it sets.
+//! The one table of options, memcached's and those that memcarp adds: how each is written, what its help says, and what it sets.
 
 use super::draft::{Draft, set};
 use super::error::{Error, FAILURE};
+use super::metrics_listen::MetricsListen;
 use super::suboptions;
 use super::value::{MOST, Value};
 use Group::{Commands, Connections, Listening, Memory, NoEffect, Process, Refused};
 use Takes::{Flag, Maybe, Needs};
 
-/// An option of memcached's.
+/// An option.
 pub struct Opt {
-    /// `p` of `-p`.
-    pub short: char,
+    /// `p` of `-p`; memcarp's own have no letter.
+    pub short: Option<char>,
     /// `port` of `--port`.
     pub long: &'static str,
     /// Where `--help` shows it.
@@ -54,7 +55,7 @@ pub enum Takes {
     Needs(&'static str, Setter),
 }
 
-/// Every option of memcached 1.6.45 but `-h`, `-i` and `-V`.
+/// Every option of memcached 1.6.45 but `-h`, `-i` and `-V`, and memcarp's that a file may also say.
 #[rustfmt::skip] // a table
 pub const OPTIONS: &[Opt] = &[
     opt('p', "port", Listening, "TCP port; 0 is none, -1 one the system chooses [11211]",
@@ -69,8 +70,10 @@ pub const OPTIONS: &[Opt] = &[
         Needs("PORT", Draft::udp_port)),
     opt('B', "protocol", Listening, "auto or ascii; only the text protocol is spoken [auto]",
         Needs("NAME", Draft::protocol)),
-    opt('Z', "enable-ssl", Listening, "TLS over TCP, with -o ssl_chain_cert=FILE,ssl_key=FILE",
+    opt('Z', "enable-ssl", Listening, "TLS over TCP; not served yet, so refused",
         Flag(|d, on| d.tls = on)),
+    own("metrics-listen", Listening, "where /metrics and the status page are, HOST:PORT or off [127.0.0.1:9150]",
+        Needs("ADDRESS", |d, v| set(&mut d.config.metrics, MetricsListen::read(v)))),
 
     opt('m', "memory-limit", Memory, "memory for items, in MiB [64]",
         Needs("MIB", |d, v| set(&mut d.config.memory_limit, v.mebibytes()))),
@@ -78,7 +81,7 @@ pub const OPTIONS: &[Opt] = &[
         Needs("SIZE", Draft::item_max)),
     opt('M', "disable-evictions", Memory, "answer with an error when memory is full, rather than evict",
         Flag(|d, on| d.config.evictions = !on)),
-    opt('e', "memory-file", Memory, "file to keep the items in over a restart",
+    opt('e', "memory-file", Memory, "file to keep the items in over a restart; not done yet",
         Needs("FILE", |d, v| set(&mut d.config.memory_file, v.path().map(Some)))),
     opt('k', "lock-memory", Memory, "keep memory from being swapped out",
         Flag(|d, on| d.config.lock_memory = on)),
@@ -133,13 +136,22 @@ pub const OPTIONS: &[Opt] = &[
 ];
 
 const fn opt(short: char, long: &'static str, group: Group, help: &'static str, takes: Takes) -> Opt {
-    Opt { short, long, group, help, takes }
+    Opt { short: Some(short), long, group, help, takes }
+}
+
+const fn own(long: &'static str, group: Group, help: &'static str, takes: Takes) -> Opt {
+    Opt { short: None, long, group, help, takes }
 }
 
 impl Opt {
     /// The option of this long name.
     pub fn named(long: &str) -> Option<&'static Opt> {
         OPTIONS.iter().find(|option| option.long == long)
+    }
+
+    /// `-c`, or `--metrics-listen` if there is no letter.
+    pub fn written(&self) -> String {
+        self.short.map_or_else(|| format!("--{}", self.long), |letter| format!("-{letter}"))
     }
 
     /// Sets what the option says. An error says where: `-c 0`.
@@ -150,12 +162,12 @@ impl Opt {
                 set(draft, true);
                 Ok(())
             }
-            Maybe(_, set) => set(draft, value).map_err(|error| error.at(format_args!("-{}", self.short))),
+            Maybe(_, set) => set(draft, value).map_err(|error| error.at(self.written())),
             Needs(_, set) => {
                 let written = value.text();
                 set(draft, value).map_err(|error| match written.is_empty() {
-                    true => error.at(format_args!("-{} \"\"", self.short)),
-                    false => error.at(format_args!("-{} {written}", self.short)),
+                    true => error.at(format_args!("{} \"\"", self.written())),
+                    false => error.at(format_args!("{} {written}", self.written())),
                 })
             }
         }

@@ -34,7 +34,12 @@ impl Clock {
 
     /// The time now.
     pub(super) fn now(&self) -> Now {
-        let millis = self.millis();
+        self.at(Instant::now())
+    }
+
+    /// The time at a moment the caller has read.
+    pub(super) fn at(&self, moment: Instant) -> Now {
+        let millis = self.offset + moment.duration_since(self.start).as_millis() as u64;
         Now::new(millis, self.unix_base.load(Ordering::Relaxed) + millis / 1000)
     }
 

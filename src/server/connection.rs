@@ -8,12 +8,14 @@ use super::worker::Worker;
 use super::{clock, log};
 use crate::command::log as tell;
 use crate::command::{self, Address, CloseReason, State, Step};
+use crate::config::MetricsListen;
 use mio::Token;
 use mio::event::Event;
 use nix::sys::socket::{Shutdown, shutdown};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Instant;
 
 /// One client connection. Its worker calls [`Connection::go_on`] when its socket is ready or its turn has come.
 ///
@@ -73,7 +75,7 @@ impl Connection {
         socket.register(worker.registry(), token)?;
         let second = worker.server.clock.now().seconds();
         let fd = socket.fd();
-        let entry = Arc::new(command::Connection::new(fd, peer, listener, second));
+        let entry = Arc::new(command::Connection::new(fd, peer, listener, worker.index, second));
         worker.server.engine.connections.add(entry.clone());
         let connection =
             Connection { socket, entry, desk: None, kept: None, next: Next::Read, aside: false, _slot: slot };
@@ -231,7 +233,8 @@ impl Connection {
     /// Lets the session answer its share of what is there.
     fn answer(&mut self, desk: &mut Desk, token: Token, worker: &Worker) -> Step {
         let server = &worker.server;
-        let now = server.clock.now();
+        let begun = Instant::now();
+        let now = server.clock.at(begun);
         self.entry.set_state(State::ParseCommand);
         self.entry.set_last_command(now.seconds());
         let context = command::Context {
@@ -242,6 +245,9 @@ impl Connection {
             waker: &|| worker.waker(token),
         };
         let progress = desk.session.on_bytes(desk.input.bytes(), &mut desk.output, &context);
+        if server.engine.config.metrics != MetricsListen::Off {
+            worker.counts.distributions.served(&progress.served, begun.elapsed());
+        }
         desk.input.consume(progress.consumed);
         self.entry.set_state(State::Read);
         progress.step

@@ -131,7 +131,7 @@ fn bind_entry(entry: &Listen, config: &Config, listeners: &mut Vec<Listener>) ->
     }
 }
 
-fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
+pub(super) fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     if host == "*" {
         return Ok(vec![
             (IpAddr::V4(Ipv4Addr::UNSPECIFIED), port).into(),
@@ -156,7 +156,7 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     Ok(addresses)
 }
 
-fn bind_address(address: SocketAddr, config: &Config) -> io::Result<(TcpListener, SocketAddr)> {
+pub(super) fn bind_address(address: SocketAddr, config: &Config) -> io::Result<(TcpListener, SocketAddr)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;

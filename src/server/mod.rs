@@ -10,6 +10,7 @@ mod daemon;
 mod desk;
 mod error;
 mod files;
+mod http;
 mod limit;
 mod listen;
 mod maintenance;
@@ -82,6 +83,7 @@ pub fn start(mut config: Config) -> Result<Running, Error> {
     let rules = config.rules.clone();
     privileges::raise_limits(&mut config)?;
     let mut listeners = listen::bind_tcp(&config)?;
+    let metrics = http::Bound::bind(&config)?;
     privileges::lock_memory(&config);
     privileges::drop_root(&config)?;
     listeners.extend(listen::bind_unix(&config)?);
@@ -94,13 +96,14 @@ pub fn start(mut config: Config) -> Result<Running, Error> {
     if let Some(tls) = &tls {
         tls.check(listeners.iter().map(|listener| listener.tls))?;
     }
-    let running = Running::new(config, listeners, tls)?;
+    let mut running = Running::new(config, listeners, tls)?;
     // Nobody is let in before `serve`.
     running.engine().set_users(users);
     running.engine().set_rules(rules);
     if let Some(file) = &running.memory_file {
         file.load(&running.engine().store, running.server.clock.now())?;
     }
+    running.serve_metrics(metrics)?;
     Ok(running)
 }
 
@@ -130,6 +133,9 @@ fn announce(running: &Running) {
         "memcarp serves on {} ({memory} MiB). Try: printf 'version\\r\\n' | {attempt}",
         addresses.join(", "),
     );
+    for address in running.metrics_addresses() {
+        let _ = writeln!(stdout, "Metrics and status: http://{address}/");
+    }
     let _ = stdout.flush();
 }
 

@@ -7,10 +7,11 @@ use super::restart::MemoryFile;
 use super::shared::Server;
 use super::tls::Tls;
 use super::worker::{self, Inbox, Order, Outset};
-use super::{log, maintenance};
+use super::{http, log, maintenance};
 use crate::command::{Address, Engine};
 use crate::config::Config;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -26,6 +27,7 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct Running {
     pub(super) server: Arc<Server>,
     addresses: Vec<Arc<Address>>,
+    metrics_addresses: Vec<SocketAddr>,
     pub(super) runtime: Runtime,
     accepting: JoinSet<()>,
     stop_accepting: watch::Sender<bool>,
@@ -52,6 +54,7 @@ impl Running {
             .map_err(|source| Error::system("wait for connections", source))?;
         let mut running = Running {
             addresses: listeners.iter().map(|listener| listener.address.clone()).collect(),
+            metrics_addresses: Vec::new(),
             accepting: JoinSet::new(),
             stop_accepting: watch::Sender::new(false),
             end: watch::Sender::new(false),
@@ -71,6 +74,11 @@ impl Running {
         &self.addresses
     }
 
+    /// Where metrics are served.
+    pub fn metrics_addresses(&self) -> &[SocketAddr] {
+        &self.metrics_addresses
+    }
+
     /// What its workers share.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.server.engine
@@ -87,6 +95,7 @@ impl Running {
             }
             stop_accepting.send_replace(true);
             while accepting.join_next().await.is_some() {}
+            server.engine.connections.accepting.store(0, Ordering::Relaxed);
             server.order_all(|| Order::Drain);
             tokio::select! {
                 _ = server.limit.all_free(GRACE) => {}
@@ -107,6 +116,13 @@ impl Running {
             self.threads.push(worker::start(self.server.clone(), index as u16, outset)?);
         }
         self.threads.push(maintenance::start(self.server.clone(), self.end.subscribe())?);
+        Ok(())
+    }
+
+    /// Serves metrics from now on.
+    pub(super) fn serve_metrics(&mut self, bound: http::Bound) -> Result<(), Error> {
+        self.metrics_addresses = bound.addresses();
+        self.threads.extend(bound.serve(self.server.clone(), self.end.subscribe())?);
         Ok(())
     }
 
