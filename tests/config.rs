@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use memcarp::config::{self, Config, Error, Invocation, ListenTls, Port, Protocol, Sources};
+use memcarp::config::{self, Config, Error, Invocation, ListenTls, MetricsListen, Port, Protocol, Sources};
 use proptest::prelude::*;
 
 fn try_read(args: &[&str]) -> Result<Invocation, Error> {
@@ -39,6 +39,21 @@ fn nothing_written_means_the_defaults() {
     assert_eq!(read(&[]), Config::default());
     assert_eq!(read(&["some", "words", "--", "-c", "0"]), Config::default());
     assert_eq!(read(&["-o", "modern", "-o", ""]), Config::default());
+}
+
+#[test]
+fn metrics_are_where_they_are_asked_for() {
+    let at = |host: &str, port| MetricsListen::At { host: host.to_owned(), port };
+    assert_eq!(read(&[]).metrics, MetricsListen::Default);
+    assert_eq!(read(&["--metrics-listen", "off"]).metrics, MetricsListen::Off);
+    assert_eq!(read(&["--metrics-listen=*:9151"]).metrics, at("*", 9151));
+    assert_eq!(read(&["--metrics-listen", "off", "--metrics-listen", "[::1]:0"]).metrics, at("::1", 0));
+    let refused = try_read(&["--metrics-listen", "9150"]).expect_err("that is a port only");
+    assert_eq!(refused.exit(), 64);
+    assert_eq!(
+        refused.to_string(),
+        "--metrics-listen 9150: write HOST:PORT, *:PORT for every address, or off"
+    );
 }
 
 /// Each option, long and short, changes what it is about and nothing else.

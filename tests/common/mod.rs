@@ -4,7 +4,6 @@
 
 pub mod commands;
 pub mod compare;
-pub mod faults;
 pub mod memory;
 pub mod pattern;
 pub mod script;
@@ -39,7 +38,9 @@ impl Server {
     /// Starts the server under test (`MEMCARP_BINARY` names another binary) on a free port of 127.0.0.1.
     pub fn memcarp(options: &[&str]) -> Server {
         let built = PathBuf::from(env!("CARGO_BIN_EXE_memcarp"));
-        Server::start(&std::env::var_os("MEMCARP_BINARY").map_or(built, PathBuf::from), options)
+        // Many servers at once have one default port for metrics between them.
+        let options = [&["--metrics-listen", "off"], options].concat();
+        Server::start(&std::env::var_os("MEMCARP_BINARY").map_or(built, PathBuf::from), &options)
     }
 
     /// Starts Debian's memcached the same way.

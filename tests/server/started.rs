@@ -27,7 +27,11 @@ pub fn command(options: &[&str]) -> (Command, PathBuf) {
     let directory = std::env::temp_dir().join(format!("memcarp-server-{}-{number}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_memcarp"));
-    command.args(["-u", "root", "-p", "-1"]).args(options).current_dir(&directory).stdin(Stdio::null());
+    command
+        .args(["-u", "root", "-p", "-1", "--metrics-listen", "off"])
+        .args(options)
+        .current_dir(&directory)
+        .stdin(Stdio::null());
     (command, directory)
 }
 

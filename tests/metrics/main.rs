@@ -1,0 +1,8 @@
+//! Metrics and the status page of a started server, as Prometheus, a browser and a probe see them.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod http;
+mod prometheus;
+mod samples;
+mod served;
