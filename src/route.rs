@@ -97,6 +97,7 @@ fn command() -> Command {
                 .long("hash-tags")
                 .value_name("BOOL")
                 .value_parser(value_parser!(bool))
+                .hide_possible_values(true)
                 .help("route by what is inside {...}, true or false [what list or scheme says]"),
             Arg::new("runners-up")
                 .long("runners-up")

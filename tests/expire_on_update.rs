@@ -215,6 +215,64 @@ fn what_keeps_an_items_sources_and_what_drops_them() {
     }
 }
 
+/// What is added to an item may be derived from more: then the whole item is.
+#[test]
+fn what_is_added_brings_its_sources() {
+    for mode in ["MA", "MP"] {
+        for source in ["photo", "comment"] {
+            let mut server = Server::default();
+            server.ask("ms other 1 Dcomment\r\nx\r\n");
+            server.ask("ms page 2 Dphoto\r\n17\r\n");
+            server.ask("set comment 0 0 1\r\nx\r\n");
+            assert_eq!(server.ask(&format!("ms page 1 {mode} Dcomment\r\n0\r\n")), "HD\r\n");
+            assert_eq!(
+                server.ask("mg page s\r\n"),
+                "HD s3\r\n",
+                "an earlier update of comment does not count"
+            );
+            assert!(server.ask("me page\r\n").contains(" src=2"));
+            server.ask(&format!("delete {source}\r\n"));
+            assert_eq!(server.ask("mg page\r\n"), "EN\r\n", "{mode} {source}");
+            server.0.engine().store.check();
+        }
+    }
+    let mut server = Server::default();
+    server.ask("set page 0 0 1\r\nx\r\nms page 1 MA Dcomment\r\n0\r\ndelete comment\r\n");
+    assert_eq!(server.ask("mg page\r\n"), "EN\r\n", "an item without sources gets one");
+}
+
+/// The data has changed, though the cache has no room for it and held nothing of it.
+#[test]
+fn a_set_too_large_outdates_what_was_derived() {
+    for (store, outdates) in
+        [("set photo 0 0 2000000", true), ("ms photo 2000000", true), ("ms photo 2000000 ME", false)]
+    {
+        let mut server = Server::default();
+        server.ask("ms thumb 1 Dphoto\r\nx\r\n");
+        server.ask(&format!("{store}\r\n{}\r\n", "x".repeat(2_000_000)));
+        let expected = if outdates { "EN\r\n" } else { "HD\r\n" };
+        assert_eq!(server.ask("mg thumb\r\n"), expected, "{store}");
+    }
+}
+
+/// Without evictions the bookkeeping stops growing where the memory ends.
+#[test]
+fn sources_are_refused_when_memory_is_full() {
+    let limit = 4 << 20;
+    let config = Config { memory_limit: limit, item_max: 1 << 19, evictions: false, ..Config::default() };
+    let mut server = Server::new(config);
+    let mut refused = 0;
+    for number in 0..40_000 {
+        let sources: String = (0..16).map(|source| format!(" D{number}.{source}")).collect();
+        let reply = server.ask(&format!("ms item{number} 1{sources}\r\nx\r\n"));
+        refused += usize::from(reply.starts_with("SERVER_ERROR out of memory"));
+    }
+    assert!(refused > 0);
+    let memory: usize = server.stat("memory_bytes").parse().unwrap();
+    assert!(memory <= limit + 2000, "{memory}: more than the sources of one item too many");
+    server.0.engine().store.check();
+}
+
 #[test]
 fn sources_in_base64_and_how_many_are_shown() {
     let mut server = Server::default();

@@ -21,7 +21,7 @@ impl Client {
         let engine = Engine::new(Arc::new(config));
         let counts = engine.add_worker();
         let address = Address::Unix("test".into());
-        let connection = Connection::new(7, address.clone(), Arc::new(address), 0, 10);
+        let connection = Connection::new(7, address.clone(), Arc::new(address), 10);
         Client { engine, counts, connection, session: Session::new(), input: Vec::new(), closed: false }
     }
 

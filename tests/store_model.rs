@@ -1,8 +1,8 @@
 //! Random operations on the store and on a plain map with the same clock must agree, and all counts must add up.
 
 use memcarp::store::{
-    Absent, Amend, CasChange, Change, Cursor, Expiry, Item, Key, NewItem, NewValue, Now, Options, Short,
-    Store, Value,
+    Absent, Amend, CasChange, Change, Cursor, Expiry, Item, Key, NewItem, NewValue, Now, Options, Origin,
+    Short, Store, Value,
 };
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -315,7 +315,10 @@ impl Run {
             Step::Join { key, value, front, cas } => {
                 let bytes = value.bytes().to_vec();
                 let Some(value) = self.new_value(&value) else { return };
-                let change = if front { Change::Prepend(value, cas) } else { Change::Append(value, cas) };
+                let change = match front {
+                    true => Change::Prepend(value, cas, Origin::Own),
+                    false => Change::Append(value, cas, Origin::Own),
+                };
                 let (shown, made) = self.change(key, true, change);
                 if made {
                     let cas = self.changed_cas(key, cas, shown, None);

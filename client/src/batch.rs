@@ -78,11 +78,15 @@ impl<'c> Batch<'c> {
         let fleet = client.fleet();
         let deadline = client.deadline(self.timeout);
         let mut results: Vec<Option<Result<Outcome, Error>>> = Vec::with_capacity(self.ops.len());
+        #[cfg(feature = "near-cache")]
+        let mut watched = Vec::new();
         let mut groups: HashMap<usize, Group> = HashMap::new();
         for (place, op) in self.ops.into_iter().enumerate() {
             let kind = op.kind();
             match op.into_request().and_then(|request| client.prepare(&fleet, request)) {
                 Ok(request) => {
+                    #[cfg(feature = "near-cache")]
+                    watched.extend(client.inner.near.as_ref().map(|near| near.watch(&request)));
                     let key = request.key().cloned().unwrap_or_else(|| Key::from(""));
                     let group = groups.entry(fleet.carp.owner_index(key.as_bytes())).or_default();
                     group.sent.push((place, kind, key));

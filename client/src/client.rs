@@ -244,11 +244,9 @@ impl Client {
         let request = op.into_request()?.0;
         let key = request.key().cloned().unwrap_or_else(|| Key::from(""));
         #[cfg(feature = "near-cache")]
-        if let Some(near) = &self.inner.near {
-            if let Some(reply) = near.answer(&request) {
-                observe::request(Tally::NearHit);
-                return O::outcome(key, Some(AnyReply(reply)));
-            }
+        if let Some(reply) = self.inner.near.as_ref().and_then(|near| near.answer(&request)) {
+            observe::request(Tally::NearHit);
+            return O::outcome(key, Some(AnyReply(reply)));
         }
         match self.execute(request, options.timeout).await {
             Ok((reply, _)) => O::outcome(key, Some(AnyReply(reply))),
@@ -269,7 +267,7 @@ impl Client {
         let key = request.key().cloned().unwrap_or_else(|| Key::from(""));
         let owner = fleet.owner(key.as_bytes());
         #[cfg(feature = "near-cache")]
-        let _near = self.inner.near.as_ref().map(|near| near.watch(&request));
+        let near = self.inner.near.as_ref().map(|near| near.watch(&request));
         let fallback = self.inner.config.fallback.map(|cap| capped(request.clone(), cap));
         let mut result = self.ask(&fleet, owner, request, deadline).await;
         let mut answered_by = owner;
@@ -287,7 +285,7 @@ impl Client {
         match &result {
             Ok(reply) => {
                 #[cfg(feature = "near-cache")]
-                if let Some(near) = _near {
+                if let Some(near) = &near {
                     near.learn(reply);
                 }
                 observe::request(match reply.code {

@@ -161,6 +161,14 @@ pub struct Computed {
     pub origin: Origin,
 }
 
+impl Computed {
+    /// The value read as JSON.
+    #[cfg(feature = "serde")]
+    pub fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, Error> {
+        serde_json::from_slice(&self.value).map_err(|error| Error::caused(ErrorKind::Codec, error))
+    }
+}
+
 /// Where a value is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -227,6 +235,10 @@ where
         let Compute { client, key, compute, terms } = self;
         Box::pin(async move {
             key.check().map_err(ComputeError::Cache)?;
+            #[cfg(feature = "near-cache")]
+            if let Some(computed) = near_copy(client, &key) {
+                return Ok(computed);
+            }
             loop {
                 match client.inner.flights.join(&key) {
                     Part::Leader(leader) => {
@@ -248,6 +260,14 @@ where
             }
         })
     }
+}
+
+#[cfg(feature = "near-cache")]
+fn near_copy(client: &Client, key: &Key) -> Option<Computed> {
+    let reply = client.inner.near.as_ref()?.copy(key, std::time::Instant::now())?;
+    let (value, flags) = crate::codec::decode(reply.value?, reply.attributes.flags).ok()?;
+    observe::request(Tally::NearHit);
+    Some(Computed { value, flags, origin: Origin::Hit })
 }
 
 async fn lead<F, Fut, V, E>(client: &Client, key: &Key, terms: &Terms, compute: F) -> Outcome<E>
@@ -339,7 +359,13 @@ async fn keep(client: &Client, mut lease: Lease, terms: &Terms, fresh: Fresh) ->
     }
     // A lease counts only where it was granted, so this goes to that member and no other.
     match node.call(request, client.deadline(None)).await {
-        Ok(_) => lease.held = None,
+        Ok(_) => {
+            lease.held = None;
+            #[cfg(feature = "near-cache")]
+            if let Some(near) = &client.inner.near {
+                near.changed(&lease.key);
+            }
+        }
         Err(error) => observe::error(&error),
     }
     Ok(())

@@ -24,6 +24,13 @@ impl Value {
         self
     }
 
+    /// A serialised value, as JSON.
+    #[cfg(feature = "serde")]
+    pub fn json(value: &impl serde::Serialize) -> Result<Value, crate::Error> {
+        let bytes = serde_json::to_vec(value);
+        Ok(Value::new(bytes.map_err(|error| crate::Error::caused(crate::ErrorKind::Codec, error))?))
+    }
+
     /// The bytes.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
@@ -45,6 +52,13 @@ impl From<Vec<u8>> for Value {
 impl From<String> for Value {
     fn from(text: String) -> Value {
         Value::new(text)
+    }
+}
+
+/// An empty value is a value too.
+impl From<()> for Value {
+    fn from((): ()) -> Value {
+        Value::new(Bytes::new())
     }
 }
 
@@ -102,6 +116,13 @@ pub struct Details {
 }
 
 impl Item {
+    /// The value read as JSON.
+    #[cfg(feature = "serde")]
+    pub fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, crate::Error> {
+        serde_json::from_slice(&self.value)
+            .map_err(|error| crate::Error::caused(crate::ErrorKind::Codec, error))
+    }
+
     /// The value as text, if it is UTF-8.
     pub fn text(&self) -> Option<&str> {
         std::str::from_utf8(&self.value).ok()

@@ -163,6 +163,51 @@ async fn with_real_memcached() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_memcarp() {
+    if peers_wanted() {
+        let peer = Peer::memcarp(&[]);
+        everything(&peer.address).await;
+        derived_items_end_with_their_source(&peer.address).await;
+    }
+}
+
+/// Expire on update, from one process and from another.
+async fn derived_items_end_with_their_source(address: &Address) {
+    let (client, other) = (client(address), client(address));
+    let derive = || {
+        let client = client.clone();
+        async move {
+            let photo = client.get("photo:{42}").await?.unwrap();
+            Ok::<_, Error>(Fresh::new(format!("small {}", photo.text().unwrap())).derived_from(&photo))
+        }
+    };
+    assert!(client.set("photo:{42}", "one").await.unwrap().is_stored());
+    let thumb = || client.get_or_compute("thumb:{42}", MINUTE, derive);
+    assert_eq!(thumb().await.unwrap().origin, Origin::Computed);
+    assert_eq!(thumb().await.unwrap().origin, Origin::Hit);
+    assert!(other.set("photo:{42}", "two").await.unwrap().is_stored());
+    assert_eq!(other.get("thumb:{42}").await.unwrap(), None);
+    let again = thumb().await.unwrap();
+    assert_eq!((&again.value[..], again.origin), (&b"small two"[..], Origin::Computed));
+
+    // A source that changes while the value is computed: the value is used once, and not stored.
+    assert!(other.set("photo:{42}", "three").await.unwrap().is_stored());
+    let overtaken = client.get_or_compute("thumb:{42}", MINUTE, || async {
+        let fresh = derive().await;
+        assert!(other.set("photo:{42}", "four").await.unwrap().is_stored());
+        fresh
+    });
+    assert_eq!(overtaken.await.unwrap().value, "small three");
+    assert_eq!(other.get("thumb:{42}").await.unwrap(), None);
+
+    // A tag that holds nothing.
+    assert!(client.set("page", "html").derived_from("tag:home").await.unwrap().is_stored());
+    assert!(other.get("page").await.unwrap().is_some());
+    assert!(other.update_source_everywhere("tag:home").await[0].1.is_ok());
+    assert_eq!(client.get("page").await.unwrap(), None);
+}
+
 #[tokio::test]
 async fn a_value_near_its_end_is_recomputed_by_one() {
     let fake = Fake::start().await;

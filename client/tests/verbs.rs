@@ -171,6 +171,19 @@ async fn real_memcached_in_both_dialects_over_tcp_and_unix_sockets() {
 }
 
 #[tokio::test]
+async fn memcarp_in_both_dialects() {
+    if !peers_wanted() {
+        return;
+    }
+    let peer = Peer::memcarp(&[]);
+    let meta = client(&peer.address, ProtocolChoice::Auto);
+    common_verbs(&meta).await;
+    meta_verbs(&meta).await;
+    assert!(meta.append("made", "x").or_create(MINUTE).await.unwrap().is_stored());
+    common_verbs(&client(&peer.address, ProtocolChoice::Classic)).await;
+}
+
+#[tokio::test]
 async fn a_refused_value_fails_alone() {
     if !peers_wanted() {
         return;

@@ -96,8 +96,8 @@ pub(super) fn store(request: &Store<'_>, value: NewValue<'_>, output: &mut Outpu
     let updated = context.engine.store.update(key, context.now, |lookup| {
         let outcome = decide(request, note::lookup(key, lookup, context), len, item_limit, context);
         let change = match (&outcome, request.verb) {
-            (Outcome::Stored, StoreVerb::Append) => Change::Append(value, CasChange::Next),
-            (Outcome::Stored, StoreVerb::Prepend) => Change::Prepend(value, CasChange::Next),
+            (Outcome::Stored, StoreVerb::Append) => Change::Append(value, CasChange::Next, origin),
+            (Outcome::Stored, StoreVerb::Prepend) => Change::Prepend(value, CasChange::Next, origin),
             (Outcome::Stored, verb) => Change::Put(NewItem {
                 origin,
                 drop_old_if_refused: verb == StoreVerb::Set,

@@ -98,8 +98,6 @@ pub struct Connection {
     pub peer: Address,
     /// The listener it came through.
     pub listener: Arc<Address>,
-    /// The number of the worker that serves it.
-    pub worker: u16,
     state: AtomicU8,
     close_reason: AtomicU8,
     /// Second, on the store's clock, of the last command.
@@ -108,12 +106,11 @@ pub struct Connection {
 
 impl Connection {
     /// A connection that has just been accepted, at this second of the store's clock.
-    pub fn new(fd: u32, peer: Address, listener: Arc<Address>, worker: u16, second: u32) -> Connection {
+    pub fn new(fd: u32, peer: Address, listener: Arc<Address>, second: u32) -> Connection {
         Connection {
             fd,
             peer,
             listener,
-            worker,
             state: AtomicU8::new(State::Read as u8),
             close_reason: AtomicU8::new(CloseReason::Normal as u8),
             last_command: AtomicU32::new(second),
@@ -233,7 +230,7 @@ mod tests {
 
     fn connection(fd: u32) -> Arc<Connection> {
         let nowhere = Address::Unix("".into());
-        Arc::new(Connection::new(fd, nowhere.clone(), Arc::new(nowhere), 0, 10))
+        Arc::new(Connection::new(fd, nowhere.clone(), Arc::new(nowhere), 10))
     }
 
     #[test]

@@ -202,7 +202,7 @@ mod tests {
             context.connection.set_close_reason(CloseReason::IdleTimeout);
             conn_close(&context.engine.watch, context.connection, 1_500_001);
             let socket = Arc::new(Address::Unix("/s".into()));
-            let local = Connection::new(31, Address::Unix("".into()), socket, 0, 10);
+            let local = Connection::new(31, Address::Unix("".into()), socket, 10);
             conn_new(&context.engine.watch, &local, 1_500_002);
         });
         let second = START + 3;

@@ -36,6 +36,11 @@ pub(super) fn store(
         return put_outcome(request, Outcome::Exists, 0, len, output);
     };
     let updated = context.engine.store.update(key, context.now, |lookup| {
+        // Since the sources were looked at, somebody may have updated one.
+        if matches!(&origin, Origin::Derived(derivation) if derivation.has_lost()) {
+            context.counts.general.outdated_stores.increment();
+            return (Change::Keep, (Outcome::Exists, len));
+        }
         let (change, outcome, final_len) =
             decide(request, note::lookup(key, lookup, context), value, origin, context);
         (change, (outcome, final_len))
@@ -127,7 +132,7 @@ fn decide<'v>(
 ) -> (Change<'v>, Outcome, usize) {
     let flags = &request.meta.flags;
     let len = value.len();
-    let plain = |value, ttl: i32| NewItem {
+    let plain = |value, origin, ttl: i32| NewItem {
         origin,
         cas: new_cas(&request.meta),
         binary_key: request.meta.key.base64,
@@ -143,9 +148,9 @@ fn decide<'v>(
             note_absent(absent, context);
             return match (request.mode, flags.vivify()) {
                 (Mode::Set | Mode::Replace, _) if compares(request) => keep(Outcome::NotFound),
-                (Mode::Set | Mode::Add, _) => (Change::Put(plain(value, ttl)), Outcome::Stored, len),
+                (Mode::Set | Mode::Add, _) => (Change::Put(plain(value, origin, ttl)), Outcome::Stored, len),
                 (Mode::Append | Mode::Prepend, Some(vivify)) => {
-                    (Change::Put(plain(value, vivify)), Outcome::Stored, len)
+                    (Change::Put(plain(value, origin, vivify)), Outcome::Stored, len)
                 }
                 (Mode::Append | Mode::Prepend | Mode::Replace, _) => keep(Outcome::NotStored),
             };
@@ -165,16 +170,16 @@ fn decide<'v>(
             }
             let final_len = item.value().len() + len;
             let change = if request.mode == Mode::Append { Change::Append } else { Change::Prepend };
-            (change(value, new_cas(&request.meta)), Outcome::Stored, final_len)
+            (change(value, new_cas(&request.meta), origin), Outcome::Stored, final_len)
         }
         Mode::Set | Mode::Replace => match compare(request, item, context) {
-            Comparison::Equal => (Change::Put(plain(value, ttl)), Outcome::Stored, len),
+            Comparison::Equal => (Change::Put(plain(value, origin, ttl)), Outcome::Stored, len),
             Comparison::Older => {
                 let stale = NewItem {
                     expiry: item.expiry(),
                     stale: true,
                     lease_granted: item.lease_granted(),
-                    ..plain(value, ttl)
+                    ..plain(value, origin, ttl)
                 };
                 (Change::Put(stale), Outcome::Stored, len)
             }

@@ -379,7 +379,7 @@ mod tests {
         let listener = Arc::new(Address::Tcp("[::1]:11211".parse().unwrap()));
         client.engine.connections.add_listener(9, listener.clone());
         let peer = Address::Tcp("[::1]:5678".parse().unwrap());
-        client.engine.connections.add(Arc::new(Connection::new(31, peer, listener, 0, 10)));
+        client.engine.connections.add(Arc::new(Connection::new(31, peer, listener, 10)));
         client.pass(7);
         assert_eq!(
             client.say("stats conns"),

@@ -5,7 +5,7 @@ use super::output::Output;
 use super::reply::put_error;
 use super::session::Context;
 use super::{classic, meta_store};
-use crate::protocol::{Error, MetaKey, MetaStore, Request, Store, StoreVerb};
+use crate::protocol::{Error, MetaKey, MetaStore, Mode, Request, Store, StoreVerb};
 use crate::store::{Change, Key, NewValue, memcached_size};
 
 /// A command with a data block.
@@ -100,11 +100,16 @@ impl<'b> Storing<'b> {
             Storing::Classic(store) => store.verb == StoreVerb::Set,
             Storing::Meta(_) => true,
         };
+        let updates = match self {
+            Storing::Classic(store) => store.verb == StoreVerb::Set,
+            Storing::Meta(store) => store.mode == Mode::Set,
+        };
         let mut scratch = [0; MetaKey::MAX_DECODED];
         if replaces && let Some(key) = Key::new(self.key(&mut scratch)) {
             context.engine.store.update(key, context.now, |lookup| match lookup {
-                Ok(_) => (Change::Delete, ()),
-                Err(_) => (Change::Keep, ()),
+                Err(_) if !updates => (Change::Keep, ()),
+                // If there is nothing to drop, what was derived from it is still outdated.
+                _ => (Change::Delete, ()),
             });
         }
     }

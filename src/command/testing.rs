@@ -25,7 +25,7 @@ impl Client {
         let counts = engine.add_worker();
         let peer = Address::Tcp("1.2.3.4:5678".parse().expect("an address"));
         let listener = Address::Tcp("1.2.3.4:11211".parse().expect("an address"));
-        let connection = Connection::new(30, peer, Arc::new(listener), 0, 10);
+        let connection = Connection::new(30, peer, Arc::new(listener), 10);
         Client {
             engine,
             session: Session::new(),

@@ -13,6 +13,7 @@ use crate::store::Now;
 use exposition::{Exposition, Labels};
 use names::{ClassLine, Kind, Line};
 use process::Process;
+use std::sync::Arc;
 
 /// All that is exported, in the text format.
 pub fn render(engine: &Engine, process: &Process, now: Now) -> String {
@@ -110,23 +111,15 @@ fn add_connections(exposition: &mut Exposition, engine: &Engine) {
     let connections = &engine.connections;
     let mut listeners: Vec<_> =
         connections.listeners().into_iter().map(|(_, address)| (address, 0u64)).collect();
-    let mut workers = vec![0u64; engine.config.threads];
     connections.for_each_open(|connection| {
         if let Some((_, count)) =
-            listeners.iter_mut().find(|(address, _)| std::sync::Arc::ptr_eq(address, &connection.listener))
+            listeners.iter_mut().find(|(address, _)| Arc::ptr_eq(address, &connection.listener))
         {
-            *count += 1;
-        }
-        if let Some(count) = workers.get_mut(usize::from(connection.worker)) {
             *count += 1;
         }
     });
     for (address, count) in listeners {
-        let labels = [("listener", address.to_string())];
-        exposition.add(&names::LISTENER_CONNECTIONS, &[(labels[0].0, &labels[0].1)], count as f64);
-    }
-    for (worker, count) in workers.into_iter().enumerate() {
-        exposition.add(&names::WORKER_CONNECTIONS, &[("worker", &worker.to_string())], count as f64);
+        exposition.add(&names::LISTENER_CONNECTIONS, &[("listener", &address.to_string())], count as f64);
     }
 }
 

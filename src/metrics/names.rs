@@ -222,7 +222,6 @@ families! {
     STORED_TTL: "memcarp_stored_item_ttl_seconds", Histogram, "Time to live of items stored with an expiry.";
     LISTENER_CONNECTIONS: "memcarp_listener_connections", Gauge, "Open client connections by listener.";
     WORKER_BUSY: "memcarp_worker_busy_seconds_total", FractionalCounter, "Processor time of each worker; its rate is the fraction it is busy.";
-    WORKER_CONNECTIONS: "memcarp_worker_connections", Gauge, "Open client connections by worker.";
     RESIDENT_RATIO: "memcarp_memory_resident_ratio", Gauge, "Resident memory of the process as a share of the memory for items.";
 }
 

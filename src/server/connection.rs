@@ -75,7 +75,7 @@ impl Connection {
         socket.register(worker.registry(), token)?;
         let second = worker.server.clock.now().seconds();
         let fd = socket.fd();
-        let entry = Arc::new(command::Connection::new(fd, peer, listener, worker.index, second));
+        let entry = Arc::new(command::Connection::new(fd, peer, listener, second));
         worker.server.engine.connections.add(entry.clone());
         let connection =
             Connection { socket, entry, desk: None, kept: None, next: Next::Read, aside: false, _slot: slot };

@@ -106,9 +106,9 @@ impl Socket {
     /// Writes what can be written at once; pending if that is nothing.
     pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match &mut self.stream {
-            Stream::Tcp(stream) => self.ready.write(slices, |slices| stream.write_vectored(slices)),
+            Stream::Tcp(stream) => self.ready.write(slices, |slices| write(stream, slices)),
             Stream::Tls(stream) => stream.write(&mut self.ready, slices),
-            Stream::Unix(stream) => self.ready.write(slices, |slices| stream.write_vectored(slices)),
+            Stream::Unix(stream) => self.ready.write(slices, |slices| write(stream, slices)),
         }
     }
 
@@ -125,6 +125,14 @@ impl Socket {
         if let Stream::Tls(stream) = &mut self.stream {
             stream.say_goodbye(&mut self.ready);
         }
+    }
+}
+
+/// The system takes one slice with less ado than a list of one.
+fn write(stream: &mut impl Write, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    match slices {
+        [one] => stream.write(one),
+        many => stream.write_vectored(many),
     }
 }
 
@@ -173,7 +181,7 @@ impl Ready {
         while self.writable {
             match call(slices) {
                 Ok(count) => {
-                    self.writable = count == slices.iter().map(|slice| slice.len()).sum();
+                    self.writable = count == slices.iter().map(|slice| slice.len()).sum::<usize>();
                     return Poll::Ready(Ok(count));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,

@@ -10,11 +10,11 @@ pub enum Change<'v> {
     /// A new item takes its place.
     Put(NewItem<'v>),
     /// The value gets longer at its end; client flags and expiry stay, stale and lease marks go. Only for an item
-    /// that is there.
-    Append(NewValue<'v>, CasChange),
+    /// that is there. What the added part was derived from joins what the item was derived from.
+    Append(NewValue<'v>, CasChange, Origin),
     /// The value gets longer at its front; client flags and expiry stay, stale and lease marks go. Only for an item
-    /// that is there.
-    Prepend(NewValue<'v>, CasChange),
+    /// that is there. What the added part was derived from joins what the item was derived from.
+    Prepend(NewValue<'v>, CasChange, Origin),
     /// The value stays, what is said of it changes. Only for an item that is there.
     Amend(Amend),
     /// The item goes, if there is one; either way what was derived from it is outdated.

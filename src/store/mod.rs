@@ -188,6 +188,9 @@ impl Store {
         {
             return false;
         }
+        if cas.is_some() {
+            derivation.set_compared();
+        }
         derivation.name(hash, found.and_then(|found| shard.named(found.location)));
         true
     }

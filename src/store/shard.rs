@@ -139,8 +139,12 @@ impl Shard {
                 Ok(0)
             }
             (Change::Amend(amend), Some(found)) => self.amend(target, found, amend),
-            (Change::Append(value, cas), Some(found)) => self.join(target, found, value, cas, false),
-            (Change::Prepend(value, cas), Some(found)) => self.join(target, found, value, cas, true),
+            (Change::Append(value, cas, origin), Some(found)) => {
+                self.join(target, found, value, cas, origin, false)
+            }
+            (Change::Prepend(value, cas, origin), Some(found)) => {
+                self.join(target, found, value, cas, origin, true)
+            }
             (Change::Delete | Change::Amend(_) | Change::Append(..) | Change::Prepend(..), None) => Ok(0),
         };
         if updates_source {

@@ -4,22 +4,24 @@
 //! item was made. Nothing points from a source to what was derived from it: an update writes one stamp, whoever
 //! reads an item compares stamps.
 //!
-//! - **Stamps** come from one counter that only rises. An item's stamp is taken before its sources are looked at; a
-//!   source's stamp is taken when it is updated, under the lock of its shard. So an update that comes after the look
-//!   has the higher stamp, and one that came before was seen by the look.
+//! - **Stamps** come from one counter that only rises. An item's stamp is taken before its sources are looked at. A
+//!   source's stamp is taken when it is updated, under the lock of its shard and with its entry in the table held.
+//!   So an update that comes after the look has the higher stamp, and one that came before was seen by the look,
+//!   whether that was a look at the source itself or at an item derived from it.
 //! - **Transitive.** An item takes over the sources of its sources when it names them, so its own list is all it
 //!   needs. That list stays true: changing what a source was derived from means storing it, which is an update.
 //! - **Itself.** An item's own key in its list is passed over, so that neither an item derived from itself nor a
 //!   cycle is outdated by its own making.
 //! - **Names.** Sources are known by the hash of their key. Two keys with one hash outdate each other's dependents:
-//!   too much, never too little.
+//!   too much, never too little. (Only an item that shares its hash with its own source would miss updates of that:
+//!   one pair of keys in 2^64.)
 //!
 //! Invariants: a source is in the table exactly while some live item or [`Derivation`] names it, and `dependents`
 //! is how many do. The table is locked inside shards' locks, never around them.
 
 use super::pool::Pool;
 use ahash::RandomState;
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -51,6 +53,13 @@ struct Latest {
     other: u64,
 }
 
+impl Latest {
+    /// The latest that matters to the item with this hash.
+    fn seen_by(&self, own: Option<u64>) -> u64 {
+        if own == Some(self.hash) { self.other } else { self.stamp }
+    }
+}
+
 #[derive(Debug)]
 struct Source {
     /// Live items and derivations that name it; never 0 in the table.
@@ -59,14 +68,18 @@ struct Source {
     updated: u64,
 }
 
-/// Bytes charged for a source: its entry, at the load the table has at worst.
-const SOURCE_BYTES: usize = 2 * (size_of::<(u64, Source)>() + 1);
+/// Bytes charged for a source: its entry and a byte of the table's own, at the load a growing table has at worst:
+/// half of seven eighths.
+const SOURCE_BYTES: usize = (size_of::<(u64, Source)>() + 1) * 16 / 7;
+
+/// Parts of the table that are locked, and grow, on their own: none may take long to grow.
+const PARTS: usize = 256;
 
 impl Sources {
     pub fn new(pool: Arc<Pool>) -> Sources {
         Sources {
             pool,
-            table: DashMap::default(),
+            table: DashMap::with_hasher_and_shard_amount(RandomState::default(), PARTS),
             clock: AtomicU64::new(0),
             named: AtomicUsize::new(0),
             catch_all: AtomicUsize::new(0),
@@ -77,15 +90,18 @@ impl Sources {
 
     /// The beginning of an item that is to name sources.
     pub fn derivation(self: &Arc<Sources>) -> Derivation {
-        Derivation { sources: self.clone(), stamp: self.tick(), hashes: Vec::new(), catch_all: false }
+        self.derivation_at(self.tick())
     }
 
     /// The beginning of an item that is derived from what this one is, as of the same time.
     pub fn inherit(self: &Arc<Sources>, item: Named<'_>) -> Derivation {
-        let mut derivation =
-            Derivation { sources: self.clone(), stamp: item.stamp(), hashes: Vec::new(), catch_all: false };
-        derivation.take_over(item);
+        let mut derivation = self.derivation_at(item.stamp());
+        derivation.add_all(item);
         derivation
+    }
+
+    fn derivation_at(self: &Arc<Sources>, stamp: u64) -> Derivation {
+        Derivation { sources: self.clone(), stamp, hashes: Vec::new(), catch_all: false, compared: false }
     }
 
     /// Notes that the data behind a key has been updated. Called under the lock of the key's shard.
@@ -93,32 +109,46 @@ impl Sources {
         if self.named.load(Ordering::SeqCst) == 0 && self.catch_all.load(Ordering::SeqCst) == 0 {
             return;
         }
-        let stamp = self.tick();
         if let Some(mut source) = self.table.get_mut(&hash) {
-            source.updated = stamp;
+            source.updated = self.tick();
             self.updates.fetch_add(1, Ordering::Relaxed);
         }
+        // Looked at after the entry, as `Derivation::take_over` looks at the entries after it has set it.
         if self.catch_all.load(Ordering::SeqCst) > 0 {
             let mut latest = self.latest.lock();
             if latest.hash != hash {
                 (latest.hash, latest.other) = (hash, latest.stamp);
             }
-            latest.stamp = latest.stamp.max(stamp);
+            latest.stamp = self.tick();
         }
     }
 
     /// Whether nothing that this item was derived from has been updated since. `own` is the item's own hash.
     pub fn is_current(&self, own: u64, item: Named<'_>) -> bool {
-        if item.catch_all() {
-            let latest = self.latest.lock();
-            if item.stamp() < if latest.hash == own { latest.other } else { latest.stamp } {
-                return false;
-            }
+        self.holds(Some(own), item.stamp(), item.catch_all(), item.hashes())
+    }
+
+    fn holds(
+        &self,
+        own: Option<u64>,
+        stamp: u64,
+        catch_all: bool,
+        mut hashes: impl Iterator<Item = u64>,
+    ) -> bool {
+        if catch_all && stamp < self.latest.lock().seen_by(own) {
+            return false;
         }
-        item.hashes().filter(|&hash| hash != own).all(|hash| {
+        hashes.all(|hash| {
             // A source that is missing would break the table's invariant; not serving is the safe answer.
-            self.table.get(&hash).is_some_and(|source| source.updated <= item.stamp())
+            Some(hash) == own || self.table.get(&hash).is_some_and(|source| source.updated <= stamp)
         })
+    }
+
+    /// Outdates everything that depends on everything.
+    fn update_all(&self) {
+        let mut latest = self.latest.lock();
+        latest.stamp = self.tick();
+        latest.other = latest.stamp;
     }
 
     /// Forgets what an item named that is gone.
@@ -172,11 +202,13 @@ impl Sources {
     }
 
     fn release_one(&self, hash: u64) {
-        if let Some(mut source) = self.table.get_mut(&hash) {
-            source.dependents -= 1;
-        }
-        if self.table.remove_if(&hash, |_, source| source.dependents == 0).is_some() {
-            self.pool.discharge(SOURCE_BYTES);
+        // In one step: between two, another naming would find a source without dependents.
+        if let Entry::Occupied(mut source) = self.table.entry(hash) {
+            source.get_mut().dependents -= 1;
+            if source.get().dependents == 0 {
+                source.remove();
+                self.pool.discharge(SOURCE_BYTES);
+            }
         }
         self.named.fetch_sub(1, Ordering::SeqCst);
     }
@@ -189,18 +221,42 @@ pub struct Derivation {
     stamp: u64,
     hashes: Vec<u64>,
     catch_all: bool,
+    /// The CAS value of a source was compared.
+    compared: bool,
 }
 
 impl Derivation {
+    /// Whether the item is to be refused: the CAS value of a source was compared, and since then a source has been
+    /// updated. May be asked while a shard is locked.
+    pub fn has_lost(&self) -> bool {
+        self.compared && !self.sources.holds(None, self.stamp, self.catch_all, self.hashes.iter().copied())
+    }
+
     /// Names one source, and whatever that source was derived from. Called under the lock of the source's shard.
     pub(super) fn name(&mut self, hash: u64, inherited: Option<Named<'_>>) {
         self.add(hash);
         if let Some(inherited) = inherited {
-            self.take_over(inherited);
+            self.take_over(hash, inherited);
         }
     }
 
-    fn take_over(&mut self, item: Named<'_>) {
+    /// From now on the item is not stored if a source is updated before it is.
+    pub(super) fn set_compared(&mut self) {
+        self.compared = true;
+    }
+
+    /// Names what this item was derived from, which has the hash `own` and was found current after this was begun.
+    /// Called under the lock of its shard.
+    pub(super) fn take_over(&mut self, own: u64, item: Named<'_>) {
+        self.add_all(item);
+        // One of its sources may have been updated after it was found current, and before that update could see that
+        // this depends on everything.
+        if self.catch_all && !self.sources.is_current(own, item) {
+            self.sources.update_all();
+        }
+    }
+
+    fn add_all(&mut self, item: Named<'_>) {
         item.hashes().for_each(|hash| self.add(hash));
         if item.catch_all() {
             self.set_catch_all();
@@ -224,7 +280,7 @@ impl Derivation {
     }
 
     fn add(&mut self, hash: u64) {
-        if self.hashes.contains(&hash) {
+        if self.catch_all || self.hashes.contains(&hash) {
             return;
         }
         if self.hashes.len() == MAX_REMEMBERED {
@@ -298,105 +354,4 @@ fn number(bytes: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PAGE: u64 = 1;
-    const THUMB: u64 = 2;
-    const PHOTO: u64 = 3;
-
-    fn empty() -> Arc<Sources> {
-        Arc::new(Sources::new(Arc::new(Pool::new(1 << 20, 32 << 10))))
-    }
-
-    fn finished(derivation: Derivation) -> Vec<u8> {
-        let encoded = derivation.encode();
-        derivation.hand_over();
-        assert_eq!(Named::at(&encoded).0.len(), encoded.len());
-        encoded
-    }
-
-    fn derived(sources: &Arc<Sources>, from: &[(u64, Option<Named<'_>>)]) -> Vec<u8> {
-        let mut derivation = sources.derivation();
-        for &(hash, inherited) in from {
-            derivation.name(hash, inherited);
-        }
-        finished(derivation)
-    }
-
-    #[test]
-    fn an_update_outdates_what_was_made_before_it_and_nothing_made_after() {
-        let sources = empty();
-        let before = derived(&sources, &[(PHOTO, None)]);
-        assert!(sources.is_current(THUMB, Named::at(&before)));
-        sources.update(PHOTO);
-        assert!(!sources.is_current(THUMB, Named::at(&before)));
-        let after = derived(&sources, &[(PHOTO, None)]);
-        assert!(sources.is_current(THUMB, Named::at(&after)));
-    }
-
-    #[test]
-    fn an_item_begun_before_an_update_is_outdated_by_it() {
-        let sources = empty();
-        let mut slow = sources.derivation();
-        slow.name(PHOTO, None);
-        sources.update(PHOTO);
-        assert!(!sources.is_current(THUMB, Named::at(&finished(slow))));
-    }
-
-    #[test]
-    fn sources_of_sources_are_taken_over() {
-        let sources = empty();
-        let thumb = derived(&sources, &[(PHOTO, None)]);
-        sources.update(THUMB);
-        let page = derived(&sources, &[(THUMB, Some(Named::at(&thumb)))]);
-        sources.update(PHOTO);
-        assert!(!sources.is_current(PAGE, Named::at(&page)));
-    }
-
-    #[test]
-    fn an_item_and_a_cycle_outlive_their_own_making() {
-        let sources = empty();
-        let own = derived(&sources, &[(PAGE, None)]);
-        sources.update(PAGE);
-        assert!(sources.is_current(PAGE, Named::at(&own)));
-        let thumb = derived(&sources, &[(PHOTO, None)]);
-        sources.update(THUMB);
-        let photo = derived(&sources, &[(THUMB, Some(Named::at(&thumb)))]);
-        sources.update(PHOTO);
-        assert!(sources.is_current(PHOTO, Named::at(&photo)));
-        assert!(!sources.is_current(THUMB, Named::at(&thumb)));
-    }
-
-    #[test]
-    fn the_table_is_empty_when_nothing_names_a_source() {
-        let sources = empty();
-        let one = derived(&sources, &[(PHOTO, None), (THUMB, None)]);
-        let two = derived(&sources, &[(PHOTO, None)]);
-        drop(sources.derivation());
-        let mut unfinished = sources.derivation();
-        unfinished.name(PAGE, Some(Named::at(&one)));
-        drop(unfinished);
-        assert_eq!((sources.len(), sources.named()), (2, 3));
-        sources.release(Named::at(&one));
-        assert_eq!((sources.len(), sources.named()), (1, 1));
-        sources.release(Named::at(&two));
-        assert_eq!((sources.len(), sources.named()), (0, 0));
-        assert_eq!(sources.pool.used(), 0);
-    }
-
-    #[test]
-    fn more_sources_than_are_remembered_mean_all_of_them() {
-        let sources = empty();
-        let many: Vec<_> = (100..1200).map(|hash| (hash, None)).collect();
-        let named = derived(&sources, &many);
-        assert!(sources.is_current(PAGE, Named::at(&named)));
-        sources.update(PAGE);
-        assert!(sources.is_current(PAGE, Named::at(&named)));
-        sources.update(7);
-        assert!(!sources.is_current(PAGE, Named::at(&named)));
-        sources.release(Named::at(&named));
-        assert_eq!(sources.len(), 0);
-        assert_eq!(sources.catch_all.load(Ordering::SeqCst), 0);
-    }
-}
+mod tests;

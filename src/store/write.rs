@@ -91,9 +91,17 @@ impl Shard {
         found: Found,
         more: NewValue<'_>,
         cas: CasChange,
+        origin: Origin,
         front: bool,
     ) -> Result<u64, Refused> {
-        let derivation = self.inherited(Some(found));
+        let derivation = match (origin, self.named(found.location)) {
+            (Origin::Derived(mut derivation), Some(named)) => {
+                derivation.take_over(target.hash, named);
+                Some(derivation)
+            }
+            (Origin::Derived(derivation), None) => Some(derivation),
+            (Origin::Own | Origin::Kept, _) => self.inherited(Some(found)),
+        };
         let item = self.item(found.location);
         let facts = Facts {
             client_flags: item.client_flags(),
@@ -245,6 +253,9 @@ impl Shard {
         derivation: Option<Derivation>,
         value: [&[u8]; 2],
     ) -> Result<u64, Refused> {
+        if derivation.is_some() && self.no_evictions && self.pool.is_over() {
+            return Err(Refused);
+        }
         if value[0].len() + value[1].len() > self.inline_limit {
             let large = self.large_value(&value.concat(), target)?;
             target.found = self.lookup(target.hash, target.key.as_bytes());
@@ -299,6 +310,9 @@ impl Shard {
         derivation: Option<Derivation>,
         value: LargeValue,
     ) -> Result<u64, Refused> {
+        if derivation.is_some() && self.no_evictions && self.pool.is_over() {
+            return Err(Refused);
+        }
         let key = target.key.as_bytes();
         let len = value.len();
         let sequence = self.log.fresh_sequence();

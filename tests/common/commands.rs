@@ -6,6 +6,7 @@ use std::fmt;
 
 use proptest::prelude::*;
 
+use super::faults::{hostile, nearly};
 use super::script::Dialect;
 
 /// Requests sent without waiting in between.
@@ -14,15 +15,15 @@ pub type Batch = Vec<Request>;
 /// One request: a line of words, and a data block for some.
 #[derive(Clone, Debug)]
 pub struct Request {
-    words: Vec<Word>,
-    end: &'static str,
-    block: Option<Vec<u8>>,
+    pub words: Vec<Word>,
+    pub end: &'static str,
+    pub block: Option<Vec<u8>>,
     /// memcached 1.6.18 does not pass over the block of a request it refuses for this reason, so it gets none.
-    block_for_both: bool,
+    pub block_for_both: bool,
 }
 
 #[derive(Clone, Debug)]
-enum Word {
+pub enum Word {
     Text(String),
     Bytes(Vec<u8>),
     Key(u8),
@@ -36,10 +37,10 @@ enum Word {
 
 /// Keys under this number hold numbers, the others do not: a number padded with blanks and then appended to is read
 /// differently by the two (see `tests/differences.md`).
-const NUMERIC: u8 = 2;
-/// Keys under this number are written in base64 now and then, the others are appended to: 1.6.18 forgets that a key
-/// was in base64 when its item is appended to.
-const BASE64: u8 = 3;
+pub const NUMERIC: u8 = 2;
+/// Keys from [`NUMERIC`] up to this number are written in base64 now and then, those from here on are appended to:
+/// 1.6.18 forgets that a key was in base64 when its item is appended to, or counted to a longer number.
+pub const BASE64: u8 = 3;
 const KEYS: u8 = 5;
 
 pub fn batch() -> impl Strategy<Value = Batch> {
@@ -305,108 +306,14 @@ fn meta_debug() -> impl Strategy<Value = Request> {
     (NUMERIC..KEYS).prop_map(|key| line(vec![text("me"), Word::Key(key)]))
 }
 
-/// Requests with one thing wrong.
-fn nearly() -> impl Strategy<Value = Request> {
-    let fields = prop::sample::select(vec![
-        ["-1", "0", "3"],
-        ["x", "0", "3"],
-        ["0", "x", "3"],
-        ["0", "1.5", "3"],
-        ["18446744073709551616", "0", "3"],
-    ]);
-    let refused = fields.prop_map(|[flags, exptime, length]| {
-        let words = vec![text("set"), Word::Key(0), text(flags), text(exptime), text(length)];
-        Request { block_for_both: false, ..with_block(words, b"abc".to_vec()) }
-    });
-    let long_key = prop::sample::select(vec!["set", "add", "append", "cas"]).prop_map(|verb| {
-        let mut words = vec![text(verb), Word::LongKey, text("0"), text("0"), text("3")];
-        if verb == "cas" {
-            words.push(text("1"));
-        }
-        Request { block_for_both: false, ..with_block(words, b"abc".to_vec()) }
-    });
-    let no_length = prop::sample::select(vec!["-1", "x", "1x", "2147483646", "99999999999999999999"])
-        .prop_map(|length| line(vec![text("set"), Word::Key(0), text("0"), text("0"), text(length)]));
-    let wrong_length =
-        (prop::sample::select(vec!["set", "append", "add"]), 0..6_usize).prop_map(|(verb, more)| {
-            let words = vec![text(verb), Word::Key(BASE64), text("0"), text("0"), text("3")];
-            // Longer than said: what is left over is a line of its own.
-            with_block(words, format!("abc{}", "wxyz..".get(..more).unwrap_or_default()).into_bytes())
-        });
-    let words = prop::sample::select(vec![
-        vec!["get"],
-        vec!["gets"],
-        vec!["set"],
-        vec!["set", "a", "0", "0"],
-        vec!["incr", "a"],
-        vec!["touch", "a"],
-        vec!["delete"],
-        vec!["mg"],
-        vec!["ms"],
-        vec!["md"],
-        vec!["ma"],
-        vec!["me"],
-        vec!["ms", "a"],
-        vec!["ms", "a", "x"],
-        vec!["ms", "a", "-1"],
-        vec!["ms", "a", "S3"],
-        vec!["mg", "a", "v", "v"],
-        vec!["mg", "a", "z"],
-        vec!["mg", "a", "Tx"],
-        vec!["mg", "a", "N"],
-        vec!["mg", "%%%", "b"],
-        vec!["md", "a", "q", "q"],
-        vec!["md", "a", "Cx"],
-        vec!["ma", "a", "Mx"],
-        vec!["ma", "a", "Dx"],
-        vec!["touch", "a", "x"],
-        vec!["gat", "x", "a"],
-        vec!["flush_all", "x"],
-        vec!["verbosity"],
-        vec!["verbosity", "x"],
-        vec!["cache_memlimit", "x"],
-    ])
-    .prop_map(|words| line(words.into_iter().map(text).collect()));
-    let long_lines = prop::sample::select(vec!["delete", "mg", "md", "me"])
-        .prop_map(|verb| line(vec![text(verb), Word::LongKey]));
-    let bad_meta_sets = prop::sample::select(vec!["z", "Tx", "Fx", "MZ", "MAA", "k k"]).prop_map(|flag| {
-        let mut request = line(vec![text("ms"), Word::Key(NUMERIC), text("3"), text(flag)]);
-        request.block = Some(b"abc".to_vec());
-        request
-    });
-    prop_oneof![2 => refused, 1 => long_key, 2 => no_length, 2 => wrong_length, 6 => words, 1 => long_lines, 2 => bad_meta_sets]
-}
-
-/// Lines that are no requests at all, and ones that end the conversation.
-fn hostile() -> impl Strategy<Value = Request> {
-    let bytes = prop::collection::vec(any::<u8>(), 2..40).prop_map(|mut bytes| {
-        // One line, not a command, no blank before it, and no NUL, at which 1.6.18 stops reading.
-        for byte in &mut bytes {
-            if matches!(*byte, b'\n' | b'\r' | 0) {
-                *byte = b'.';
-            }
-        }
-        bytes[0] = b'~';
-        line(vec![Word::Bytes(bytes)])
-    });
-    let odd =
-        prop::sample::select(vec!["", "x", " ", "GET a", "mz", "\t\t", "get\ta", "bogus 1 2 3", "mn\t"])
-            .prop_map(|words| line(vec![text(words)]));
-    let bare =
-        (key(), Just("\n")).prop_map(|(key, end)| Request { end, ..line(vec![text("get"), Word::Key(key)]) });
-    let blanks = key().prop_map(|key| line(vec![text("get  "), Word::Key(key), text(""), text("")]));
-    let end = Just("quit").prop_map(|words| line(vec![text(words)]));
-    prop_oneof![6 => bytes, 6 => odd, 3 => bare, 2 => blanks, 1 => end]
-}
-
-fn key() -> impl Strategy<Value = u8> {
+pub fn key() -> impl Strategy<Value = u8> {
     0..KEYS
 }
 
 /// A key for a meta command: plain, or in base64 with the flag that says so.
 fn meta_key() -> impl Strategy<Value = (u8, Word, bool)> {
     (key(), prop::bool::weighted(0.2)).prop_map(|(key, base64)| {
-        let base64 = base64 && key < BASE64;
+        let base64 = base64 && (NUMERIC..BASE64).contains(&key);
         (key, if base64 { Word::Key64(key) } else { Word::Key(key) }, base64)
     })
 }
@@ -481,15 +388,15 @@ fn value_for(key: u8, index: prop::sample::Index) -> Vec<u8> {
     }
 }
 
-fn text(text: impl ToString) -> Word {
+pub fn text(text: impl ToString) -> Word {
     Word::Text(text.to_string())
 }
 
-fn line(words: Vec<Word>) -> Request {
+pub fn line(words: Vec<Word>) -> Request {
     Request { words, end: "\r\n", block: None, block_for_both: true }
 }
 
-fn with_block(words: Vec<Word>, block: Vec<u8>) -> Request {
+pub fn with_block(words: Vec<Word>, block: Vec<u8>) -> Request {
     Request { block: Some(block), ..line(words) }
 }
 

@@ -118,7 +118,7 @@ impl Memory {
             let peer = Address::Tcp(([127, 0, 0, 1], 40000 + number).into());
             Conversation {
                 session: Session::new(),
-                connection: Arc::new(Connection::new(30 + u32::from(number), peer, listener, 0, second)),
+                connection: Arc::new(Connection::new(30 + u32::from(number), peer, listener, second)),
                 input: Vec::new(),
                 received: Vec::new(),
                 closed: false,

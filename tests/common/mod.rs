@@ -4,6 +4,7 @@
 
 pub mod commands;
 pub mod compare;
+pub mod faults;
 pub mod memory;
 pub mod pattern;
 pub mod script;

@@ -72,6 +72,41 @@ fn what_can_change_does_and_the_rest_is_named() {
     assert_eq!(client.say("incr a 1\r\n"), "2\r\n", "the connection and its items have stayed");
 }
 
+/// A client that stores with plain commands, on one connection from start to end.
+#[test]
+fn rules_hold_from_the_start_and_change_with_the_file() {
+    let mut configured = Configured::new(RULE, &[]);
+    let mut client = configured.server.connect();
+    let derived = |client: &mut Client<TcpStream>, key: &str, update: &str| {
+        assert_eq!(client.say(&format!("set {key} 0 0 1\r\nx\r\n")), "STORED\r\n");
+        assert_eq!(client.say(&format!("mg {key}\r\n")), "HD\r\n");
+        client.say(update);
+        client.say(&format!("mg {key}\r\n")) == "EN\r\n"
+    };
+    assert!(derived(&mut client, "thumb:1", "set photo:1 0 0 1\r\nx\r\n"));
+    assert!(derived(&mut client, "thumb:1", "delete photo:1\r\n"));
+    assert!(!derived(&mut client, "thumb:1", "set photo:2 0 0 1\r\nx\r\n"));
+    assert!(!derived(&mut client, "page:1", "delete photo:1\r\n"));
+
+    // Items stored before keep the sources they have.
+    assert_eq!(client.say("set thumb:7 0 0 1\r\nx\r\n"), "STORED\r\n");
+    assert_eq!(
+        configured.change(&RULE.replace("thumb", "page")),
+        "configuration read again: 1 expire_on_update rule\n"
+    );
+    assert!(derived(&mut client, "page:1", "delete photo:1\r\n"));
+    assert!(!derived(&mut client, "thumb:1", "delete photo:1\r\n"));
+    assert_eq!(client.say("delete photo:7\r\n"), "NOT_FOUND\r\n");
+    assert_eq!(client.say("mg thumb:7\r\n"), "EN\r\n");
+
+    let said = configured.change(&RULE.replace("thumb:{id}", "thumb:{id"));
+    assert!(said.ends_with("; the configuration stays as it was\n"), "{said}");
+    assert!(derived(&mut client, "page:1", "delete photo:1\r\n"));
+
+    configured.change("");
+    assert!(!derived(&mut client, "page:1", "delete photo:1\r\n"));
+}
+
 #[test]
 fn a_bad_file_changes_nothing_and_says_why() {
     let mut configured = Configured::new("verbose = 1\n", &[]);

@@ -7,7 +7,7 @@ mod peer;
 
 pub use fake::{Chaos, Fake};
 pub use namespace::Namespace;
-pub use peer::{Peer, peers_wanted};
+pub use peer::{Peer, peers_wanted, scratch};
 
 use memcarp_client::{Address, Member, Members};
 use std::future::Future;

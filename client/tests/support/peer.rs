@@ -27,6 +27,15 @@ impl Peer {
         Peer::start(PathBuf::from("memcached"), &all, None)
     }
 
+    /// memcarp, as built beside these tests or named by the environment.
+    pub fn memcarp(arguments: &[&str]) -> Peer {
+        let beside = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("memcarp");
+        let program = std::env::var_os("MEMCARP").map_or(beside, PathBuf::from);
+        let mut all = vec!["-l", "127.0.0.1"];
+        all.extend_from_slice(arguments);
+        Peer::start(program, &all, None)
+    }
+
     /// memcached started by another program, in a place of its own.
     pub fn command(program: &str, arguments: &[&str]) -> Peer {
         Peer::start(PathBuf::from(program), arguments, None)

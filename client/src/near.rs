@@ -1,0 +1,226 @@
+//! Short-lived copies of hot items in the process. Bounded; knows no connections.
+
+use crate::key::Key;
+use crate::protocol::{Code, Get, Reply, Request};
+use lru::LruCache;
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// Which items are kept in the process, and for how long.
+///
+/// A copy is up to `ttl` older than what the cache holds: other processes' changes, expiry and expiry on update are
+/// seen only when it ends. This process's own changes end it at once. Plain reads and `get_or_compute` use copies;
+/// batches and reads with options (a touch, details, a peek) do not.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NearCachePolicy {
+    /// Keys known at most, the least recently used going first.
+    pub keys: NonZeroUsize,
+    /// How long a copy is used. Think of a second or less.
+    pub ttl: Duration,
+    /// Values larger than this are not kept.
+    pub max_value_bytes: usize,
+    /// The read, within `ttl` of the one before, from which on a key counts as hot and is kept.
+    pub hot_after: u32,
+}
+
+impl NearCachePolicy {
+    /// Up to `keys` keys, each for `ttl`, from their second read on, if their value is no larger than 64 KiB.
+    pub fn new(keys: NonZeroUsize, ttl: Duration) -> NearCachePolicy {
+        NearCachePolicy { keys, ttl, max_value_bytes: 64 << 10, hot_after: 2 }
+    }
+}
+
+pub(crate) struct NearCache {
+    policy: NearCachePolicy,
+    state: Mutex<State>,
+}
+
+struct State {
+    slots: LruCache<Key, Slot>,
+    /// Counts changes, so that a read knows whether one came in between.
+    changes: u64,
+}
+
+struct Slot {
+    copy: Option<(Reply, Instant)>,
+    /// Reads that found no copy, each within `ttl` of the one before.
+    reads: u32,
+    last_read: Instant,
+    /// The last change of the key from this process.
+    changed: u64,
+}
+
+impl NearCache {
+    pub(crate) fn new(policy: &NearCachePolicy) -> NearCache {
+        let slots = LruCache::new(policy.keys);
+        NearCache { policy: policy.clone(), state: Mutex::new(State { slots, changes: 0 }) }
+    }
+
+    /// The copy to answer a plain read with.
+    pub(crate) fn answer(&self, request: &Request) -> Option<Reply> {
+        self.copy(plain_read(request)?, Instant::now())
+    }
+
+    pub(crate) fn copy(&self, key: &Key, now: Instant) -> Option<Reply> {
+        let mut state = self.state();
+        let (reply, ends) = state.slots.get(key)?.copy.as_ref()?;
+        (now < *ends).then(|| reply.clone())
+    }
+
+    /// Watches a request: a read's reply may become a copy, a change ends one, now and again when it is done.
+    pub(crate) fn watch(&self, request: &Request) -> Watch<'_> {
+        let key = request.key().cloned();
+        let task = match (key, request) {
+            (Some(key), request) if request.is_change() => {
+                self.changed(&key);
+                Task::Change(key)
+            }
+            (Some(key), Request::Get(get)) if !get.no_value && get.touch.is_none() => {
+                Task::Read(key, self.state().changes)
+            }
+            _ => Task::Nothing,
+        };
+        Watch { cache: self, task }
+    }
+
+    pub(crate) fn changed(&self, key: &Key) {
+        let mut state = self.state();
+        state.changes += 1;
+        let changes = state.changes;
+        let slot = state.slots.get_or_insert_mut(key.clone(), || Slot::new(Instant::now()));
+        (slot.copy, slot.changed) = (None, changes);
+    }
+
+    fn learn(&self, key: &Key, began: u64, reply: &Reply, now: Instant) {
+        let seen = &reply.attributes;
+        let is_whole = reply.code == Code::Done && !seen.stale && !seen.won && !seen.claimed;
+        let size = reply.value.as_ref().map_or(0, |value| value.len());
+        let mut state = self.state();
+        let slot = state.slots.get_or_insert_mut(key.clone(), || Slot::new(now));
+        let in_time = now.saturating_duration_since(slot.last_read) <= self.policy.ttl;
+        slot.reads = if in_time { slot.reads.saturating_add(1) } else { 1 };
+        slot.last_read = now;
+        let hot = slot.reads >= self.policy.hot_after;
+        slot.copy = (is_whole && hot && size <= self.policy.max_value_bytes && slot.changed <= began)
+            .then(|| (reply.clone(), now + self.policy.ttl));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Slot {
+    fn new(now: Instant) -> Slot {
+        Slot { copy: None, reads: 0, last_read: now, changed: 0 }
+    }
+}
+
+fn plain_read(request: &Request) -> Option<&Key> {
+    match request {
+        Request::Get(Get {
+            key,
+            touch: None,
+            vivify: None,
+            refresh_below: None,
+            details: false,
+            no_value: false,
+            no_bump: false,
+        }) => Some(key),
+        _ => None,
+    }
+}
+
+/// A request under way.
+pub(crate) struct Watch<'a> {
+    cache: &'a NearCache,
+    task: Task,
+}
+
+enum Task {
+    Read(Key, u64),
+    Change(Key),
+    Nothing,
+}
+
+impl Watch<'_> {
+    pub(crate) fn learn(&self, reply: &Reply) {
+        if let Task::Read(key, began) = &self.task {
+            self.cache.learn(key, *began, reply, Instant::now());
+        }
+    }
+}
+
+impl Drop for Watch<'_> {
+    /// A read that overlapped the change may have seen either value.
+    fn drop(&mut self) {
+        if let Task::Change(key) = &self.task {
+            self.cache.changed(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn reply(text: &'static str) -> Reply {
+        Reply { value: Some(Bytes::from_static(text.as_bytes())), ..Reply::bare(Code::Done) }
+    }
+
+    fn cache() -> NearCache {
+        NearCache::new(&NearCachePolicy::new(NonZeroUsize::new(2).unwrap(), Duration::from_secs(1)))
+    }
+
+    #[test]
+    fn the_second_read_in_time_makes_a_copy_that_ends() {
+        let (cache, key, start) = (cache(), Key::from("k"), Instant::now());
+        let at = |millis| start + Duration::from_millis(millis);
+        cache.learn(&key, 0, &reply("v"), at(0));
+        assert!(cache.copy(&key, at(0)).is_none());
+        cache.learn(&key, 0, &reply("v"), at(1500));
+        assert!(cache.copy(&key, at(1500)).is_none(), "not hot: too long ago");
+        cache.learn(&key, 0, &reply("v"), at(2000));
+        assert_eq!(cache.copy(&key, at(2999)), Some(reply("v")));
+        assert!(cache.copy(&key, at(3000)).is_none());
+    }
+
+    #[test]
+    fn a_change_ends_the_copy_and_a_read_from_before_it_makes_none() {
+        let (cache, key, now) = (cache(), Key::from("k"), Instant::now());
+        for _ in 0..2 {
+            cache.learn(&key, 0, &reply("old"), now);
+        }
+        let began = cache.state().changes;
+        cache.changed(&key);
+        assert!(cache.copy(&key, now).is_none());
+        cache.learn(&key, began, &reply("old"), now);
+        assert!(cache.copy(&key, now).is_none());
+        cache.learn(&key, began + 1, &reply("new"), now);
+        assert_eq!(cache.copy(&key, now), Some(reply("new")));
+    }
+
+    #[test]
+    fn it_is_bounded_and_keeps_no_placeholders_or_giants() {
+        let (cache, now) = (cache(), Instant::now());
+        for number in 0..10 {
+            let key = Key::from(format!("k{number}"));
+            for _ in 0..2 {
+                cache.learn(&key, 0, &reply("v"), now);
+            }
+        }
+        assert_eq!(cache.state().slots.len(), 2);
+        let mut claimed = reply("");
+        claimed.attributes.claimed = true;
+        let giant = Reply { value: Some(vec![0; 65 << 10].into()), ..Reply::bare(Code::Done) };
+        for bad in [claimed, giant, Reply::bare(Code::Miss)] {
+            for _ in 0..3 {
+                cache.learn(&Key::from("bad"), 0, &bad, now);
+            }
+            assert!(cache.copy(&Key::from("bad"), now).is_none());
+        }
+    }
+}
