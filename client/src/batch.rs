@@ -134,7 +134,7 @@ fn refuse(node: &Arc<Node>, requests: &[Request]) -> Vec<Result<Option<Reply>, E
             if let (true, Some(key)) = (request.is_change(), request.key()) {
                 node.missed(key);
             }
-            Err(Error::new(ErrorKind::MemberDown).at(node.name()))
+            Err(node.down_error())
         })
         .collect()
 }

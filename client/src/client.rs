@@ -191,6 +191,10 @@ impl Client {
 
     /// Drops everything on every member.
     pub async fn flush_all(&self) -> Vec<(String, Result<(), Error>)> {
+        #[cfg(feature = "near-cache")]
+        if let Some(near) = &self.inner.near {
+            near.clear();
+        }
         let results = self.everywhere(|| Request::Flush { delay_seconds: 0 }).await;
         results.into_iter().map(|(name, result)| (name, result.map(drop))).collect()
     }
@@ -312,7 +316,7 @@ impl Client {
         if let (true, Some(key)) = (request.is_change(), request.key()) {
             node.missed(key);
         }
-        Err(Error::new(ErrorKind::MemberDown).at(node.name()))
+        Err(node.down_error())
     }
 
     /// Checks what only the client can, and compresses.

@@ -31,7 +31,7 @@ pub enum ErrorKind {
     },
     /// The server, or the classic protocol it was met with, cannot do this.
     Unsupported(String),
-    /// The member is known to be down, and nothing was sent.
+    /// The member is known to be down, and nothing was sent. The cause is the failure that brought it down.
     MemberDown,
     /// No connection could be made; the cause says why.
     Connect,
@@ -56,8 +56,6 @@ pub enum ErrorKind {
     Codec,
     /// The member list cannot be used; the cause says why.
     Members,
-    /// The client has been dropped.
-    Closed,
 }
 
 /// The two nodes of an [`ErrorKind::SourceElsewhere`].
@@ -158,7 +156,6 @@ impl fmt::Display for Error {
             ),
             ErrorKind::Codec => f.write_str("the value could not be converted"),
             ErrorKind::Members => f.write_str("the member list cannot be used"),
-            ErrorKind::Closed => f.write_str("the client is closed"),
         }?;
         match &self.cause {
             Some(cause) => write!(f, ": {cause}"),

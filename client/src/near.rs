@@ -93,6 +93,10 @@ impl NearCache {
         (slot.copy, slot.changed) = (None, changes);
     }
 
+    pub(crate) fn clear(&self) {
+        self.state().slots.clear();
+    }
+
     fn learn(&self, key: &Key, began: u64, reply: &Reply, now: Instant) {
         let seen = &reply.attributes;
         let is_whole = reply.code == Code::Done && !seen.stale && !seen.won && !seen.claimed;

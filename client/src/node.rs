@@ -46,6 +46,8 @@ pub(crate) struct Node {
 struct State {
     health: Health,
     journal: Journal,
+    /// The failure that brought it down.
+    downfall: Option<Error>,
     /// When a change was last missed, in Unix time.
     last_missed: Duration,
 }
@@ -73,6 +75,7 @@ impl Node {
             state: Mutex::new(State {
                 health: Health::default(),
                 journal: Journal::new(policy.missed_keys),
+                downfall: None,
                 last_missed: Duration::ZERO,
             }),
             down: AtomicBool::new(false),
@@ -154,6 +157,15 @@ impl Node {
         outcome
     }
 
+    /// What to tell those whose requests are not sent.
+    pub(crate) fn down_error(&self) -> Error {
+        let error = match self.state().downfall.clone() {
+            Some(cause) => Error::caused(ErrorKind::MemberDown, cause),
+            None => Error::new(ErrorKind::MemberDown),
+        };
+        error.at(&self.name)
+    }
+
     /// Notes that the member will not see a change of `key`.
     pub(crate) fn missed(self: &Arc<Self>, key: &Key) {
         let up = {
@@ -232,6 +244,9 @@ impl Node {
             self.failing.store(true, Ordering::Relaxed);
             let fell = state.health.failed(hard, Instant::now().into_std(), &self.policy);
             self.down.store(state.health.is_down(), Ordering::Relaxed);
+            if fell {
+                state.downfall = Some(error.clone());
+            }
             fell
         };
         if fell {
@@ -348,16 +363,26 @@ impl Node {
             self.replaying.store(false, Ordering::Release);
             return;
         };
-        let node = self.clone();
+        let node = Arc::downgrade(self);
+        let pause = self.policy.first_probe;
         runtime.spawn(async move {
-            while let Err(error) = node.replay().await {
-                node.request_failed(&error);
-                if node.is_down() {
-                    break; // Its return replays.
+            while let Some(node) = node.upgrade() {
+                let result = node.replay().await;
+                if let Err(error) = &result {
+                    node.request_failed(error);
                 }
-                tokio::time::sleep(node.policy.first_probe).await;
+                // If it is down, its return replays.
+                if result.is_ok() || node.is_down() {
+                    node.replaying.store(false, Ordering::Release);
+                    // Something may have been missed after the last look.
+                    if result.is_ok() && node.doubtful.load(Ordering::Acquire) {
+                        node.replay_soon();
+                    }
+                    return;
+                }
+                drop(node);
+                tokio::time::sleep(pause).await;
             }
-            node.replaying.store(false, Ordering::Release);
         });
     }
 

@@ -94,6 +94,5 @@ fn kind(error: &Error) -> &'static str {
         ErrorKind::SourceElsewhere(_) => "source_elsewhere",
         ErrorKind::Codec => "codec",
         ErrorKind::Members => "members",
-        ErrorKind::Closed => "closed",
     }
 }

@@ -60,6 +60,7 @@ async fn a_dead_owner_is_a_miss_for_reads_and_an_error_with_its_name_for_writes(
     let refused = client.set(&lost, "w").await.unwrap_err();
     assert_eq!((refused.kind(), refused.member()), (&ErrorKind::MemberDown, Some("left")));
     assert!(refused.is_retryable() && !refused.may_have_happened());
+    assert!(std::error::Error::source(&refused).is_some(), "the failure that brought it down is not kept");
     assert!(client.get(&lost).strict().await.is_err());
     assert_eq!(client.get(&kept).await.unwrap().unwrap().text(), Some("v"));
 
