@@ -192,7 +192,8 @@ pub fn parse(line: &[u8]) -> Result<Request<'_>, Refusal> {
         b"me" => meta::debug(fields).map(Request::MetaDebug),
         b"mn" => Ok(Request::MetaNoop),
         b"quit" => Ok(Request::Quit),
-        b"version" => Ok(Request::admin(AdminVerb::Version, fields)),
+        // Asked for what cannot be left out, these two take the word for an argument.
+        b"version" => Ok(Request::Admin(Admin { verb: AdminVerb::Version, arguments: fields, noreply: false })),
         b"stats" => Ok(Request::Admin(Admin { verb: AdminVerb::Stats, arguments: fields, noreply: false })),
         b"verbosity" => Ok(Request::admin(AdminVerb::Verbosity, fields)),
         b"flush_all" => Ok(Request::admin(AdminVerb::FlushAll, fields)),
@@ -209,11 +210,7 @@ pub fn parse(line: &[u8]) -> Result<Request<'_>, Refusal> {
 
 impl<'b> Request<'b> {
     fn admin(verb: AdminVerb, arguments: Fields<'b>) -> Request<'b> {
-        // Asked for what cannot be left out, these two take the word for an argument.
-        let (arguments, noreply) = match verb {
-            AdminVerb::Version | AdminVerb::Stats => (arguments, false),
-            _ => arguments.without_noreply(),
-        };
+        let (arguments, noreply) = arguments.without_noreply();
         Request::Admin(Admin { verb, arguments, noreply })
     }
 }
