@@ -22,11 +22,11 @@ fuzz_target!(|data: &[u8]| {
     let Some((&cut, bytes)) = data.split_first() else { return };
     let whole = answer(bytes, bytes.len().max(1));
     let pieces = answer(bytes, usize::from(cut % 64) + 1);
-    // What the server says of itself differs from one server to another; a long line is looked at as it arrives; a
-    // dump and watch refuse to follow other commands that came with them.
-    let says = |words: &[u8]| whole.windows(words.len()).any(|window| window == words);
+    // What a server says of itself, and the order in which it lists keys, differ from one to another; a dump and
+    // watch refuse to follow other commands that came with them; a long line is looked at as it arrives.
+    let has = |words: &[u8]| bytes.windows(words.len()).any(|window| window == words);
     let long_line = bytes.split(|&byte| byte == b'\n').any(|line| line.len() > 2000);
-    if long_line || says(b"STAT ") || says(b"ERROR cannot pipeline other commands") {
+    if long_line || has(b"stats") || has(b"dump") || has(b"watch") {
         return;
     }
     let same = common::compare::replies(&pieces, &whole, &mut Default::default(), &mut Default::default());
