@@ -21,19 +21,19 @@ fn client(address: &Address) -> Client {
 async fn a_thousand_callers_compute_once(address: &Address) {
     let computed = Arc::new(AtomicUsize::new(0));
     let waiting = Arc::new(AtomicUsize::new(0));
-    let go = Arc::new(Notify::new());
+    let (go, gone) = tokio::sync::watch::channel(false);
     let mut callers = Vec::new();
     for _ in 0..10 {
         let client = client(address);
         for _ in 0..100 {
-            let (client, computed, waiting, go) =
-                (client.clone(), computed.clone(), waiting.clone(), go.clone());
+            let (client, computed, waiting) = (client.clone(), computed.clone(), waiting.clone());
+            let mut gone = gone.clone();
             callers.push(tokio::spawn(async move {
                 waiting.fetch_add(1, Ordering::SeqCst);
                 client
                     .get_or_compute("hot", MINUTE, || async move {
                         computed.fetch_add(1, Ordering::SeqCst);
-                        go.notified().await;
+                        gone.wait_for(|go| *go).await.unwrap();
                         Ok::<_, Infallible>("the value")
                     })
                     .await
@@ -45,7 +45,7 @@ async fn a_thousand_callers_compute_once(address: &Address) {
         waiting.load(Ordering::SeqCst) == 1000 && computed.load(Ordering::SeqCst) >= 1
     })
     .await;
-    go.notify_one();
+    go.send_replace(true);
     let mut origins = [0; 3];
     for caller in callers {
         let got = caller.await.unwrap();
