@@ -1,7 +1,7 @@
 //! Resident memory stays within the limit plus 8 % while item sizes change, and follows a lower limit down. One test
 //! only in this file: it measures its process.
 
-use memcarp::store::{Change, Expiry, Key, NewItem, NewValue, Now, Options, Store};
+use memcarp::store::{Change, Eviction, Expiry, Key, NewItem, NewValue, Now, Options, Store};
 
 const LIMIT: usize = 64 << 20;
 
@@ -29,7 +29,13 @@ fn resident() -> usize {
 #[test]
 #[cfg(target_os = "linux")]
 fn resident_memory_stays_near_the_limit_whatever_the_sizes() {
-    let options = Options { limit: LIMIT, item_limit: 1 << 20, no_evictions: false, workers: 4 };
+    let options = Options {
+        limit: LIMIT,
+        item_limit: 1 << 20,
+        no_evictions: false,
+        workers: 4,
+        eviction: Eviction::default(),
+    };
     let before = resident();
     let store = Store::new(&options);
     assert!(resident() - before < LIMIT / 20, "memory is taken as it is used");

@@ -8,7 +8,7 @@ use super::log;
 use super::tuning::Tuning;
 use super::watch::{Classes, WatchHub, Watcher};
 use crate::config::{Config, Rules};
-use crate::store::{Now, Options, Stats, Store};
+use crate::store::{Eviction, Now, Options, Stats, Store};
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -80,6 +80,7 @@ impl Engine {
             item_limit: config.item_max,
             no_evictions: !config.evictions,
             workers: config.threads,
+            eviction: Eviction::default(),
         });
         Engine {
             store,

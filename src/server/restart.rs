@@ -178,8 +178,13 @@ mod tests {
     use super::*;
     use crate::store::{CasChange, Change, Expiry, Key, NewItem, NewValue, Options, Origin, Value};
 
-    const OPTIONS: Options =
-        Options { limit: 64 << 20, item_limit: 8 << 20, no_evictions: false, workers: 1 };
+    const OPTIONS: Options = Options {
+        limit: 64 << 20,
+        item_limit: 8 << 20,
+        no_evictions: false,
+        workers: 1,
+        eviction: crate::store::Eviction::Ranked,
+    };
 
     fn now() -> Now {
         Now::new(Now::EARLIEST + 500, 1_700_000_000)

@@ -52,7 +52,11 @@ impl Shard {
             assert_eq!((counted.items, counted.bytes), (items[class], bytes[class]), "class {class}");
         }
         let blocks = segments + usize::from(self.spare.is_some());
-        blocks * self.pool.block_len() + self.index.bytes() + self.large.charged() + chunks
+        blocks * self.pool.block_len()
+            + self.index.bytes()
+            + self.large.charged()
+            + chunks
+            + self.policy.bytes()
     }
 
     /// Counts the sources that live items name, one for each naming.

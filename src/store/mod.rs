@@ -25,10 +25,10 @@ mod write;
 use ahash::RandomState;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use change::{Amend, CasChange, Change, NewItem, NewValue, Origin, Short, Updated};
 pub use class::{CLASS_COUNT, chunk_size, class_of, memcached_size};
+pub use eviction::Eviction;
 pub use item::{Absent, Item, Key, Lookup, MAX_KEY_LEN};
 pub use sources::Derivation;
 pub use stats::{ClassStats, Stats};
@@ -51,6 +51,8 @@ pub struct Options {
     pub no_evictions: bool,
     /// How many workers will call at once; more shards are made for more workers.
     pub workers: usize,
+    /// How to choose what is evicted.
+    pub eviction: Eviction,
 }
 
 /// An item thrown out while it was still good, told to the eviction hook.
@@ -88,8 +90,6 @@ struct Inner {
     sources: Arc<Sources>,
     item_limit: usize,
     inline_limit: usize,
-    /// The shard that evicts next for what belongs to no shard yet.
-    turn: AtomicUsize,
 }
 
 /// Where a [`Store::scan`] goes on.
@@ -107,13 +107,13 @@ impl Store {
         let block_len =
             (options.limit / count / SEGMENTS).next_power_of_two().clamp(MIN_SEGMENT, MAX_SEGMENT);
         let inline_limit = (block_len / 8).min(16 << 10);
-        let pool = Arc::new(Pool::new(options.limit.min(count << SHARD_LIMIT_BITS), block_len));
+        let pool = Arc::new(Pool::new(options.limit.min(count << SHARD_LIMIT_BITS), block_len, count));
         let sources = Arc::new(Sources::new(pool.clone()));
         let hasher = RandomState::new();
         let shard = |shard: usize| {
             let cas_space = CasSpace { shard: shard as u64, shard_bits: count.trailing_zeros() };
             let (pool, sources, hasher) = (pool.clone(), sources.clone(), hasher.clone());
-            Mutex::new(Shard::new(pool, sources, hasher, cas_space, inline_limit, options.no_evictions))
+            Mutex::new(Shard::new(pool, sources, hasher, cas_space, inline_limit, options))
         };
         let shards = (0..count).map(shard).collect();
         Store {
@@ -124,7 +124,6 @@ impl Store {
                 sources,
                 item_limit: options.item_limit,
                 inline_limit,
-                turn: AtomicUsize::new(0),
             }),
         }
     }
@@ -322,10 +321,12 @@ impl Inner {
         self.evict_one(None)
     }
 
-    /// Evicts something from a shard; from any but `locked`, which the caller has locked.
+    /// Evicts something, from the shard that holds most if possible; from any but `locked`, which the caller has
+    /// locked. False if there is nothing.
     fn evict_one(&self, locked: Option<usize>) -> bool {
-        for _ in 0..self.shards.len() {
-            let number = self.turn.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+        let richest = self.pool.richest();
+        for turn in 0..self.shards.len() {
+            let number = (richest + turn) % self.shards.len();
             if Some(number) == locked {
                 continue;
             }
@@ -334,14 +335,15 @@ impl Inner {
                 Some(_) => self.shards[number].try_lock(),
                 None => Some(self.shards[number].lock()),
             };
-            if let Some(mut shard) = shard {
-                let now = shard.now;
-                if shard.evict_one(now) {
-                    return true;
-                }
-            } else {
+            let Some(mut shard) = shard else {
                 // Somebody is at work there; there may be something when he is done.
                 std::thread::yield_now();
+                return true;
+            };
+            let now = shard.now;
+            let evicted = shard.evict_one(now);
+            shard.report();
+            if evicted {
                 return true;
             }
         }

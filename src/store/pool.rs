@@ -30,16 +30,19 @@ pub(super) struct Pool {
     kept: Mutex<Vec<Block>>,
     /// How many blocks are kept.
     kept_count: AtomicUsize,
+    /// Bytes each shard holds, as it last reported.
+    shares: Box<[AtomicUsize]>,
 }
 
 impl Pool {
-    pub fn new(limit: usize, block_len: usize) -> Pool {
+    pub fn new(limit: usize, block_len: usize, shards: usize) -> Pool {
         Pool {
             block_len,
             limit: AtomicUsize::new(limit),
             used: AtomicUsize::new(0),
             kept: Mutex::new(Vec::new()),
             kept_count: AtomicUsize::new(0),
+            shares: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
         }
     }
 
@@ -126,6 +129,25 @@ impl Pool {
         }
     }
 
+    /// A shard says how many bytes it holds.
+    pub fn report(&self, shard: usize, bytes: usize) {
+        self.shares[shard].store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether a shard holds less than its share of what all hold. Such a one must not be the one to evict: shards
+    /// that take room where they find it and make room where they stand would starve each other.
+    pub fn is_poor(&self, shard: usize) -> bool {
+        let share = |shard: &AtomicUsize| shard.load(Ordering::Relaxed);
+        let all: usize = self.shares.iter().map(share).sum();
+        share(&self.shares[shard]) + 2 * self.block_len < all / self.shares.len()
+    }
+
+    /// The shard that holds most.
+    pub fn richest(&self) -> usize {
+        let shares = self.shares.iter().map(|share| share.load(Ordering::Relaxed));
+        shares.enumerate().max_by_key(|&(_, share)| share).map_or(0, |(shard, _)| shard)
+    }
+
     fn kept_bytes(&self) -> usize {
         self.kept_count.load(Ordering::Relaxed) * self.block_len
     }
@@ -156,7 +178,7 @@ mod tests {
 
     #[test]
     fn charges_up_to_the_limit_and_no_further() {
-        let pool = Pool::new(10 * LEN, LEN);
+        let pool = Pool::new(10 * LEN, LEN, 1);
         assert!(pool.try_charge(9 * LEN));
         let block = pool.try_block().unwrap();
         assert!(pool.try_block().is_none());
@@ -171,7 +193,7 @@ mod tests {
 
     #[test]
     fn blocks_given_back_are_kept_only_while_the_limit_leaves_room() {
-        let pool = Pool::new(4 * LEN, LEN);
+        let pool = Pool::new(4 * LEN, LEN, 1);
         let blocks: Vec<_> = (0..4).map(|_| pool.try_block().unwrap()).collect();
         for block in blocks {
             pool.give_back(block);

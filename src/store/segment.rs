@@ -21,6 +21,8 @@ pub(super) const FIRST: usize = 8;
 pub(super) struct Place {
     pub queue: u8,
     group: u8,
+    /// For items that replace others of their key, which will soon be replaced themselves: whole segments die.
+    replacing: bool,
 }
 
 impl Place {
@@ -32,7 +34,11 @@ impl Place {
             Some(_) => 1,
             None => 0,
         };
-        Place { queue, group }
+        Place { queue, group, replacing: false }
+    }
+
+    pub fn replacing(self, replacing: bool) -> Place {
+        Place { replacing, ..self }
     }
 }
 
@@ -96,8 +102,10 @@ impl Segment {
         self.open
     }
 
+    /// Bytes of its memory that no live item takes; of an open one, as far as it has been written.
     pub fn dead_bytes(&self) -> usize {
-        self.end - FIRST - self.live_bytes
+        let end = if self.open { self.end } else { self.block.bytes().len() };
+        end - FIRST - self.live_bytes
     }
 
     pub fn record(&self, offset: usize) -> &[u8] {
@@ -142,9 +150,11 @@ pub(super) struct Log {
     cas_space: CasSpace,
     segments: Vec<Option<Segment>>,
     free_ids: Vec<u32>,
-    open: [[Option<u32>; GROUPS]; QUEUES],
-    /// All segments of a queue, in the order they were opened.
+    open: [[[Option<u32>; 2]; GROUPS]; QUEUES],
+    /// All segments of a queue, in the order they were opened; what others were compacted into is where they were.
     queues: [VecDeque<u32>; QUEUES],
+    /// The segment that others are compacted into.
+    compacted: Option<u32>,
     next_sequence: u64,
     offset_bits: u32,
     /// A higher CAS value than any an item no longer there may have shown to a client.
@@ -161,8 +171,9 @@ impl Log {
             cas_space,
             segments: Vec::new(),
             free_ids: Vec::new(),
-            open: [[None; GROUPS]; QUEUES],
+            open: [[[None; 2]; GROUPS]; QUEUES],
             queues: Default::default(),
+            compacted: None,
             next_sequence: 1,
             offset_bits,
             cas_floor: 0,
@@ -256,16 +267,65 @@ impl Log {
         }
     }
 
-    /// Whether a record of `len` bytes, or a little more, fits the open segment of this place.
-    pub fn has_room(&self, place: Place, len: usize) -> bool {
-        self.open[usize::from(place.queue)][usize::from(place.group)]
-            .and_then(|id| self.segment(id))
-            .is_some_and(|segment| segment.end + len + 8 <= self.pool.block_len())
+    /// The open segment of this place, if a record of `len` bytes, or a little more, fits.
+    pub fn room(&self, place: Place, len: usize) -> Option<u32> {
+        self.open_at(place).filter(|&id| self.fits(id, len))
+    }
+
+    fn fits(&self, id: u32, len: usize) -> bool {
+        self.segment(id).is_some_and(|segment| segment.end + len + 8 <= self.pool.block_len())
+    }
+
+    fn open_at(&self, place: Place) -> Option<u32> {
+        self.open[usize::from(place.queue)][usize::from(place.group)][usize::from(place.replacing)]
     }
 
     /// Opens a new segment for this place and closes the one that was open.
-    pub fn open(&mut self, place: Place, block: Block, now: Now) {
-        self.close(place);
+    pub fn open(&mut self, place: Place, block: Block, now: Now) -> u32 {
+        if let Some(id) = self.open_at(place) {
+            self.close_segment(id);
+        }
+        let id = self.add(place, block, now.seconds());
+        self.open[usize::from(place.queue)][usize::from(place.group)][usize::from(place.replacing)] =
+            Some(id);
+        self.queues[usize::from(place.queue)].push_back(id);
+        id
+    }
+
+    /// The segment that others are compacted into, if a record of `len` bytes, or a little more, fits.
+    pub fn room_compacted(&self, len: usize) -> Option<u32> {
+        self.compacted.filter(|&id| self.fits(id, len))
+    }
+
+    /// Opens a segment to compact this one and others into, at its place in the queue.
+    pub fn open_compacted(&mut self, id: u32, block: Block) -> u32 {
+        if let Some(id) = self.compacted {
+            self.close_segment(id);
+        }
+        let segment = self.segment(id).expect("a segment being compacted is there");
+        let (place, opened) = (segment.place, segment.opened);
+        let at = self.position(id);
+        let new = self.add(place, block, opened);
+        self.queues[usize::from(place.queue)].insert(at, new);
+        self.compacted = Some(new);
+        new
+    }
+
+    /// Whether a segment can be compacted into the open compacted one without mixing items of very different age.
+    pub fn is_near_compacted(&self, id: u32) -> bool {
+        let (Some(other), Some(segment)) = (self.compacted, self.segment(id)) else { return false };
+        let is_near = |to: &Segment| to.place == segment.place && to.end * 8 < self.pool.block_len() * 7;
+        self.segment(other).is_some_and(is_near)
+            && self.position(id).abs_diff(self.position(other)) <= self.queue(segment.queue()).len() / 16
+    }
+
+    /// Where in its queue a segment is.
+    fn position(&self, id: u32) -> usize {
+        let queue = self.segment(id).map_or(0, |segment| segment.queue());
+        self.queue(queue).iter().position(|&other| other == id).unwrap_or(0)
+    }
+
+    fn add(&mut self, place: Place, block: Block, opened: u32) -> u32 {
         let id = match self.free_ids.pop() {
             Some(id) => id,
             None => {
@@ -279,43 +339,40 @@ impl Log {
             end: FIRST,
             live_bytes: 0,
             live_items: 0,
-            opened: now.seconds(),
+            opened,
             place,
             open: true,
             deadlines: Deadlines::NONE,
             next_look: 0,
         });
         self.next_sequence += 1;
-        self.open[usize::from(place.queue)][usize::from(place.group)] = Some(id);
-        self.queues[usize::from(place.queue)].push_back(id);
-    }
-
-    fn close(&mut self, place: Place) {
-        if let Some(id) = self.open[usize::from(place.queue)][usize::from(place.group)].take() {
-            self.segment_mut(id).expect("an open segment is there").open = false;
-        }
+        id
     }
 
     /// Closes a segment if it is open.
     pub fn close_segment(&mut self, id: u32) {
-        if let Some(place) = self.segment(id).filter(|segment| segment.open).map(|segment| segment.place) {
-            self.close(place);
+        let Some(segment) = self.segment_mut(id).filter(|segment| segment.open) else { return };
+        segment.open = false;
+        let place = segment.place;
+        if self.compacted == Some(id) {
+            self.compacted = None;
+        } else {
+            self.open[usize::from(place.queue)][usize::from(place.group)][usize::from(place.replacing)] =
+                None;
         }
     }
 
     /// Closes all open segments, and answers the sequence number that what is written from now on has at least.
     pub fn close_all(&mut self) -> u64 {
-        for id in self.open.into_iter().flatten().flatten() {
+        for id in self.open.into_iter().flatten().flatten().flatten().chain(self.compacted) {
             self.close_segment(id);
         }
         self.next_sequence
     }
 
-    /// Appends a record to the open segment of this place, which must have room for it. The place gives the item its
-    /// CAS value if that is above `previous`, the value this key had before; otherwise one is stored with it.
-    pub fn append(&mut self, place: Place, mut draft: Draft<'_>, previous: u64) -> (Location, u64) {
-        let id = self.open[usize::from(place.queue)][usize::from(place.group)]
-            .expect("has_room() found an open segment");
+    /// Appends a record to a segment that has room for it. Its location gives the item its CAS value if that is above
+    /// `previous`, the value this key had before; otherwise one is stored with it.
+    pub fn append(&mut self, id: u32, mut draft: Draft<'_>, previous: u64) -> (Location, u64) {
         let segment = self.segment(id).expect("an open segment is there");
         let offset = segment.end;
         let implied = self.cas_at(segment.sequence, offset);
@@ -335,16 +392,14 @@ impl Log {
         (self.location(id, offset), draft.cas.unwrap_or(implied))
     }
 
-    /// Appends a record moved from elsewhere: its CAS value may change to the one its place gives it only if no
+    /// Appends a record moved from elsewhere: its CAS value may change to the one its location gives it only if no
     /// client has seen it, and only upwards.
-    pub fn append_moved(&mut self, place: Place, mut draft: Draft<'_>, cas: u64) -> Location {
-        let id = self.open[usize::from(place.queue)][usize::from(place.group)]
-            .expect("has_room() found an open segment");
+    pub fn append_moved(&mut self, id: u32, mut draft: Draft<'_>, cas: u64) -> Location {
         let segment = self.segment(id).expect("an open segment is there");
         if draft.cas_shown || self.cas_at(segment.sequence, segment.end) <= cas.max(self.cas_floor) {
             draft.cas = Some(cas);
         }
-        self.append(place, draft, 0).0
+        self.append(id, draft, 0).0
     }
 
     /// Makes a live record a dead one. True if that leaves its segment, no longer open, without live items.

@@ -9,11 +9,14 @@ use super::segment::{CasSpace, Log};
 use super::sources::{Named, Sources};
 use super::sweep::{Drain, Look};
 use super::write::Target;
-use super::{Absent, Change, EvictionHook, Item, Key, Lookup, Now, Stats, Updated, class_of, memcached_size};
+use super::{
+    Absent, Change, EvictionHook, Item, Key, Lookup, Now, Options, Stats, Updated, class_of, memcached_size,
+};
 use ahash::RandomState;
 use std::sync::Arc;
 
 pub(super) struct Shard {
+    pub number: usize,
     pub pool: Arc<Pool>,
     pub hasher: RandomState,
     pub index: Index,
@@ -73,18 +76,19 @@ impl Shard {
         hasher: RandomState,
         cas_space: CasSpace,
         inline_limit: usize,
-        no_evictions: bool,
+        options: &Options,
     ) -> Shard {
         Shard {
+            number: cas_space.shard as usize,
             hasher,
             index: Index::new(pool.clone()),
             log: Log::new(pool.clone(), cas_space),
             large: LargeItems::new(pool.clone()),
-            policy: Policy::default(),
+            policy: Policy::new(options.eviction, pool.clone()),
             sources,
             stats: Stats::default(),
             hook: None,
-            no_evictions,
+            no_evictions: options.no_evictions,
             inline_limit,
             flushed_below: 0,
             flush_at: None,

@@ -60,6 +60,8 @@ pub struct Stats {
     pub live_bytes: u64,
     /// Bytes of values held beside the log.
     pub large_bytes: u64,
+    /// Items remembered by the eviction policy after they went.
+    pub ghosts: u64,
     /// Bytes written to the log for clients since start.
     pub stored_bytes: u64,
     /// Bytes copied within the log since start, for items carried on.
@@ -90,6 +92,7 @@ impl Default for Stats {
             segment_bytes: 0,
             live_bytes: 0,
             large_bytes: 0,
+            ghosts: 0,
             stored_bytes: 0,
             carried_bytes: 0,
             evicted_age: [0; 33],

@@ -283,14 +283,18 @@ impl Shard {
             cas: if let CasChange::Set(cas) = facts.cas { Some(cas) } else { None },
             sources: &sources,
         };
-        let place = Place::new(queue, facts.expiry, target.now);
+        let place = Place::new(queue, facts.expiry, target.now).replacing(target.found.is_some());
         let len = draft.len();
-        if !self.log.has_room(place, len) {
-            self.open_segment(place, target)?;
-            // Making room may have moved the item that is replaced, or evicted it.
-            target.found = self.lookup(target.hash, key);
-        }
-        let (location, cas) = self.log.append(place, draft, previous);
+        let segment = match self.log.room(place, len) {
+            Some(segment) => segment,
+            None => {
+                let segment = self.open_segment(place, target)?;
+                // Making room may have moved the item that is replaced, or evicted it.
+                target.found = self.lookup(target.hash, key);
+                segment
+            }
+        };
+        let (location, cas) = self.log.append(segment, draft, previous);
         self.put_in_index(target, location).inspect_err(|_| {
             self.log.kill(location, len);
         })?;
@@ -299,7 +303,7 @@ impl Shard {
         }
         self.count_in(key.len(), draft.value_len(), draft.client_flags);
         self.stats.stored_bytes += len as u64;
-        self.work_ahead(len, target.now);
+        self.work_ahead(len, target);
         Ok(shown(facts.cas, cas))
     }
 
@@ -339,7 +343,7 @@ impl Shard {
             derivation.hand_over();
         }
         self.count_in(key.len(), len, facts.client_flags);
-        self.work_ahead(0, target.now);
+        self.work_ahead(0, target);
         Ok(shown(facts.cas, cas))
     }
 
@@ -357,17 +361,24 @@ impl Shard {
     }
 
     /// Opens a segment, with memory of the pool, or of what is evicted here or elsewhere.
-    fn open_segment(&mut self, place: Place, target: Target<'_>) -> Result<(), Refused> {
+    fn open_segment(&mut self, place: Place, target: Target<'_>) -> Result<u32, Refused> {
         for _ in 0..PATIENCE {
             if let Some(block) = self.spare.take().or_else(|| self.pool.try_block()) {
-                self.log.open(place, block, target.now);
-                return Ok(());
+                return Ok(self.log.open(place, block, target.now));
             }
-            if !self.evict_one(target.now) && !(target.others)() {
-                return Err(Refused);
-            }
+            self.make_room(target)?;
         }
         Err(Refused)
+    }
+
+    /// Evicts something: here, or in another shard if that is fairer or there is nothing here.
+    fn make_room(&mut self, target: Target<'_>) -> Result<(), Refused> {
+        self.report();
+        let made = match self.pool.is_poor(self.number) {
+            true => (target.others)() || self.evict_one(target.now),
+            false => self.evict_one(target.now) || (target.others)(),
+        };
+        if made { Ok(()) } else { Err(Refused) }
     }
 
     /// A value beside the log, with memory of the pool, or of what is evicted here or elsewhere.
@@ -376,9 +387,7 @@ impl Shard {
             if self.pool.try_charge(LargeValue::cost_of(bytes.len())) {
                 return Ok(LargeValue::copy_of(bytes, &self.pool));
             }
-            if !self.evict_one(target.now) && !(target.others)() {
-                return Err(Refused);
-            }
+            self.make_room(target)?;
         }
         Err(Refused)
     }

@@ -7,7 +7,7 @@ const THUMB: u64 = 2;
 const PHOTO: u64 = 3;
 
 fn empty() -> Arc<Sources> {
-    Arc::new(Sources::new(Arc::new(Pool::new(1 << 20, 32 << 10))))
+    Arc::new(Sources::new(Arc::new(Pool::new(1 << 20, 32 << 10, 1))))
 }
 
 fn finished(derivation: Derivation) -> Vec<u8> {

@@ -1,14 +1,16 @@
 //! Random operations on the store and on a plain map with the same clock must agree, and all counts must add up.
 
+mod steps;
+
 use memcarp::store::{
-    Absent, Amend, CasChange, Change, Cursor, Expiry, Item, Key, NewItem, NewValue, Now, Options, Origin,
-    Short, Store, Value,
+    Absent, Amend, CasChange, Change, Cursor, Eviction, Expiry, Item, Key, NewItem, NewValue, Now, Options,
+    Origin, Short, Store, Value,
 };
 use proptest::prelude::*;
 use std::collections::HashMap;
+use steps::{KEYS, Payload, Step, step};
 
 const UNIX: u64 = 1_700_000_000;
-const KEYS: u8 = 40;
 
 /// What the model knows of an item.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,89 +26,6 @@ struct Model {
     flushed: bool,
     /// The CAS value, if the model has looked at it since it last changed.
     cas: Option<u64>,
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Read { key: u8, used: bool, look_at_cas: bool, lease: bool },
-    Put { key: u8, value: Payload, client_flags: u32, ttl: Option<u32>, bits: u8, cas: CasChange },
-    Join { key: u8, value: Payload, front: bool, cas: CasChange },
-    Amend { key: u8, ttl: Option<Option<u32>>, stale: Option<bool>, lease: Option<bool>, cas: CasChange },
-    Delete { key: u8 },
-    Wait { millis: u64 },
-    Flush { delay: u32 },
-    Maintain,
-    Scan { at_once: usize },
-    HoldBack { key: u8 },
-    Abandon { len: usize, received: usize },
-}
-
-/// A value and the way it is handed over.
-#[derive(Clone, Debug)]
-enum Payload {
-    Bytes(Vec<u8>),
-    Short(Vec<u8>),
-    Received(Vec<u8>),
-}
-
-impl Payload {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Payload::Bytes(bytes) | Payload::Short(bytes) | Payload::Received(bytes) => bytes,
-        }
-    }
-}
-
-fn payload() -> impl Strategy<Value = Payload> {
-    let filled = |lens: std::ops::Range<usize>| {
-        (any::<u8>(), lens)
-            .prop_map(|(seed, len)| (0..len).map(|at| seed.wrapping_add((at / 7) as u8)).collect())
-    };
-    prop_oneof![
-        4 => filled(0..200).prop_map(Payload::Bytes),
-        2 => filled(0..2000).prop_map(Payload::Bytes),
-        1 => filled(0..24).prop_map(Payload::Short),
-        1 => filled(0..3000).prop_map(Payload::Received),
-        2 => filled(2000..70_000).prop_map(Payload::Received),
-    ]
-}
-
-fn cas_change() -> impl Strategy<Value = CasChange> {
-    prop_oneof![
-        4 => Just(CasChange::Next),
-        2 => Just(CasChange::NextShown),
-        1 => (1u64..1 << 40).prop_map(CasChange::Set),
-        1 => Just(CasChange::Set(u64::MAX)),
-    ]
-}
-
-fn ttl() -> impl Strategy<Value = Option<u32>> {
-    prop_oneof![3 => Just(None), 3 => (0u32..5).prop_map(Some), 1 => (5u32..100_000).prop_map(Some)]
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let key = || 0..KEYS;
-    prop_oneof![
-        6 => (key(), any::<bool>(), any::<bool>(), any::<bool>())
-            .prop_map(|(key, used, look_at_cas, lease)| Step::Read { key, used, look_at_cas, lease }),
-        8 => (key(), payload(), prop_oneof![Just(0), any::<u32>()], ttl(), any::<u8>(), cas_change()).prop_map(
-            |(key, value, client_flags, ttl, bits, cas)| Step::Put { key, value, client_flags, ttl, bits, cas }
-        ),
-        3 => (key(), payload(), any::<bool>(), cas_change())
-            .prop_map(|(key, value, front, cas)| Step::Join { key, value, front, cas }),
-        3 => (key(), proptest::option::of(ttl()), any::<Option<bool>>(), any::<Option<bool>>(), cas_change())
-            .prop_map(|(key, ttl, stale, lease, cas)| Step::Amend { key, ttl, stale, lease, cas }),
-        2 => key().prop_map(|key| Step::Amend {
-            key, ttl: Some(Some(7)), stale: None, lease: None, cas: CasChange::Keep
-        }),
-        2 => key().prop_map(|key| Step::Delete { key }),
-        2 => (0u64..3000).prop_map(|millis| Step::Wait { millis }),
-        1 => (0u32..3).prop_map(|delay| Step::Flush { delay }),
-        2 => Just(Step::Maintain),
-        1 => (1usize..20).prop_map(|at_once| Step::Scan { at_once }),
-        1 => key().prop_map(|key| Step::HoldBack { key }),
-        1 => (1usize..200_000, 0usize..200_000).prop_map(|(len, received)| Step::Abandon { len, received }),
-    ]
 }
 
 /// The store, the map it is compared with, and the clock of both.
@@ -131,8 +50,8 @@ fn name(key: u8) -> Vec<u8> {
 }
 
 impl Run {
-    fn new(limit: usize, may_evict: bool) -> Run {
-        let options = Options { limit, item_limit: 1 << 20, no_evictions: false, workers: 1 };
+    fn new(limit: usize, may_evict: bool, eviction: Eviction) -> Run {
+        let options = Options { limit, item_limit: 1 << 20, no_evictions: false, workers: 1, eviction };
         Run {
             store: Store::new(&options),
             map: HashMap::new(),
@@ -237,7 +156,13 @@ impl Run {
 
     /// Takes the store out, so that closures may use the rest; it must be put back.
     fn store_handle(&mut self) -> Store {
-        let options = Options { limit: 1 << 20, item_limit: 1, no_evictions: false, workers: 1 };
+        let options = Options {
+            limit: 1 << 20,
+            item_limit: 1,
+            no_evictions: false,
+            workers: 1,
+            eviction: Eviction::default(),
+        };
         std::mem::replace(&mut self.store, Store::new(&options))
     }
 
@@ -487,11 +412,14 @@ proptest! {
 
     #[test]
     fn the_store_does_what_a_plain_map_does(steps in proptest::collection::vec(step(), 1..300)) {
-        run_all(Run::new(64 << 20, false), steps);
+        run_all(Run::new(64 << 20, false, Eviction::default()), steps);
     }
 
     #[test]
-    fn with_little_memory_items_go_but_none_is_wrong(steps in proptest::collection::vec(step(), 1..500)) {
-        run_all(Run::new(512 << 10, true), steps);
+    fn with_little_memory_items_go_but_none_is_wrong(
+        steps in proptest::collection::vec(step(), 1..500),
+        eviction in proptest::sample::select(&Eviction::ALL),
+    ) {
+        run_all(Run::new(512 << 10, true, eviction), steps);
     }
 }

@@ -1,0 +1,252 @@
+//! Growing, shrinking, splitting and joining the regions of the index, and giving their memory back.
+
+use super::{Compaction, Index, MAX_PAGES, MAX_SLOTS, PAGE_SLOTS, Region, TAG_BITS, TAIL};
+use std::cmp::Reverse;
+
+impl Index {
+    /// Gives back memory that has become much more than the slots need, some regions at a time. True if more can
+    /// be done.
+    pub fn give_back(&mut self) -> bool {
+        let pages = self.blocks.len() * self.pages_per_block();
+        let spare = (pages / 4).max(2 * self.pages_per_block());
+        let Compaction { next_region, keep_blocks } = match self.compaction {
+            Some(under_way) => under_way,
+            None if self.free.len() > spare => {
+                let used = pages - self.free.len();
+                let keep_blocks = (used + used / 16).div_ceil(self.pages_per_block()).max(1);
+                Compaction { next_region: 0, keep_blocks }
+            }
+            None => return false,
+        };
+        let threshold = (keep_blocks * self.pages_per_block()) as u32;
+        let end = (next_region + 64).min(self.regions.len());
+        for region in next_region..end {
+            for at in 0..usize::from(self.regions[region].page_count) {
+                let page = self.regions[region].pages[at];
+                let lowest = self.free.peek().map_or(u32::MAX, |&Reverse(page)| page);
+                if page >= threshold && lowest < threshold {
+                    self.free.pop();
+                    let copy = *self.page(page);
+                    *self.page_mut(lowest) = copy;
+                    self.regions[region].pages[at] = lowest;
+                    self.free.push(Reverse(page));
+                }
+            }
+        }
+        if end < self.regions.len() {
+            self.compaction = Some(Compaction { next_region: end, keep_blocks });
+            return true;
+        }
+        self.compaction = None;
+        self.drop_free_blocks();
+        false
+    }
+
+    fn drop_free_blocks(&mut self) {
+        let per_block = self.pages_per_block();
+        let highest = self.regions.iter().flat_map(Region::pages).max();
+        let keep = highest.map_or(0, |page| page as usize / per_block + 1);
+        for block in self.blocks.drain(keep..) {
+            self.pool.give_back(block);
+        }
+        let end = (keep * per_block) as u32;
+        self.free.retain(|&Reverse(page)| page < end);
+    }
+
+    /// Makes room for at least one more: a page or two more, or two regions of one.
+    pub(super) fn grow(&mut self, region: usize) -> bool {
+        let mut slots = [0; MAX_SLOTS];
+        let len = self.collect(region, &mut slots);
+        let pages = usize::from(self.regions[region].page_count);
+        for more in (pages + 1 + pages / 16)..=MAX_PAGES {
+            if !self.resize(region, more) {
+                return false;
+            }
+            if self.lay_out(region, &slots[..len]) {
+                return true;
+            }
+        }
+        self.split(region, &slots[..len])
+    }
+
+    pub(super) fn shrink(&mut self, region: usize) {
+        let mut slots = [0; MAX_SLOTS];
+        let len = self.collect(region, &mut slots);
+        if self.merge(region, &mut slots, len) {
+            return;
+        }
+        let pages = usize::from(self.regions[region].page_count);
+        let fewer = (len * 100).div_ceil(85 * PAGE_SLOTS).clamp(1, pages);
+        for count in fewer..=pages {
+            // Never more pages than there are: no memory is needed.
+            self.resize(region, count);
+            if self.lay_out(region, &slots[..len]) {
+                return;
+            }
+        }
+        debug_assert!(false, "slots no longer fit where they were");
+    }
+
+    /// Two regions of one, each with the slots that are its own.
+    fn split(&mut self, region: usize, slots: &[u64]) -> bool {
+        let depth = u32::from(self.regions[region].depth);
+        if depth >= TAG_BITS {
+            return false;
+        }
+        if depth == self.directory_bits {
+            self.directory = self.directory.iter().flat_map(|&region| [region; 2]).collect();
+            self.directory_bits += 1;
+        }
+        let second = match self.free_regions.pop() {
+            Some(id) => id as usize,
+            None => {
+                if self.regions.len() == self.regions.capacity() {
+                    // An eighth more, not twice as many: the memory counts.
+                    self.regions.reserve_exact(self.regions.len() / 8 + 4);
+                }
+                let none = Region { pages: [0; MAX_PAGES], page_count: 0, depth: 0, len: 0 };
+                self.regions.push(none);
+                self.regions.len() - 1
+            }
+        };
+        let middle = slots.partition_point(|slot| slot << depth >> 63 == 0);
+        let Some(first_entry) = self.entry_of(region, slots) else { return false };
+        let entries = 1usize << (self.directory_bits - depth);
+        self.directory[first_entry + entries / 2..first_entry + entries].fill(second as u32);
+        self.regions[region].depth += 1;
+        self.regions[second].depth = depth as u8 + 1;
+        self.recharge();
+        self.fill(region, &slots[..middle]) && self.fill(second, &slots[middle..])
+    }
+
+    /// The first entry of a region, which holds these slots, in the directory.
+    fn entry_of(&self, region: usize, slots: &[u64]) -> Option<usize> {
+        match slots.first() {
+            Some(slot) => {
+                let entry = (slot >> 1 >> (63 - self.directory_bits)) as usize;
+                let entries = 1usize << (self.directory_bits - u32::from(self.regions[region].depth));
+                Some(entry & !(entries - 1))
+            }
+            None => self.directory.iter().position(|&id| id as usize == region),
+        }
+    }
+
+    /// Joins a region that has become small with its other half, if that is small too.
+    fn merge(&mut self, region: usize, slots: &mut [u64; MAX_SLOTS], len: usize) -> bool {
+        let depth = u32::from(self.regions[region].depth);
+        if depth == 0 || len > MAX_SLOTS / 6 {
+            return false;
+        }
+        let Some(entry) = self.entry_of(region, &slots[..len]) else { return false };
+        let entries = 1usize << (self.directory_bits - depth);
+        let other = self.directory[entry ^ entries] as usize;
+        let other_len = usize::from(self.regions[other].len);
+        if u32::from(self.regions[other].depth) != depth || other_len > MAX_SLOTS / 3 {
+            return false;
+        }
+        let mut others = [0; MAX_SLOTS];
+        self.collect(other, &mut others);
+        if entry & entries == 0 {
+            slots[len..len + other_len].copy_from_slice(&others[..other_len]);
+        } else {
+            slots.copy_within(..len, other_len);
+            slots[..other_len].copy_from_slice(&others[..other_len]);
+        }
+        self.resize(other, 0);
+        self.regions[other].len = 0;
+        self.free_regions.push(other as u32);
+        let both = entry & !entries;
+        self.directory[both..both + 2 * entries].fill(region as u32);
+        self.regions[region].depth -= 1;
+        self.fill(region, &slots[..len + other_len])
+    }
+
+    /// Gives a region as many pages as these slots need, and puts them in.
+    fn fill(&mut self, region: usize, slots: &[u64]) -> bool {
+        self.regions[region].len = slots.len() as u16;
+        let enough = ((slots.len() * 100).div_ceil(88) + TAIL).div_ceil(PAGE_SLOTS).max(1);
+        for pages in enough..=MAX_PAGES {
+            if !self.resize(region, pages) {
+                return false;
+            }
+            if self.lay_out(region, slots) {
+                return true;
+            }
+        }
+        self.split(region, slots)
+    }
+
+    /// Copies a region's slots in use to the front of `to`.
+    fn collect(&self, region: usize, to: &mut [u64; MAX_SLOTS]) -> usize {
+        let mut len = 0;
+        for page in self.regions[region].pages() {
+            for bytes in self.page(page) {
+                let slot = u64::from_le_bytes(*bytes);
+                if slot != 0 {
+                    to[len] = slot;
+                    len += 1;
+                }
+            }
+        }
+        len
+    }
+
+    /// Puts slots in use into a region, whose pages may hold anything; false if they do not fit.
+    fn lay_out(&mut self, region: usize, slots: &[u64]) -> bool {
+        let shape = self.regions[region].clone();
+        for page in shape.pages() {
+            *self.page_mut(page) = [[0; 8]; PAGE_SLOTS];
+        }
+        let mut next = 0;
+        for &slot in slots {
+            let position = shape.home(slot).max(next);
+            if position >= shape.capacity() {
+                return false;
+            }
+            self.page_mut(shape.pages[position / PAGE_SLOTS])[position % PAGE_SLOTS] = slot.to_le_bytes();
+            next = position + 1;
+        }
+        true
+    }
+
+    /// Gives a region this many pages; false if the system has no memory for them.
+    fn resize(&mut self, region: usize, pages: usize) -> bool {
+        while usize::from(self.regions[region].page_count) > pages {
+            let region = &mut self.regions[region];
+            region.page_count -= 1;
+            self.free.push(Reverse(region.pages[usize::from(region.page_count)]));
+        }
+        while usize::from(self.regions[region].page_count) < pages {
+            if self.free.is_empty() && !self.add_block() {
+                return false;
+            }
+            let Some(Reverse(page)) = self.free.pop() else { return false };
+            let region = &mut self.regions[region];
+            region.pages[usize::from(region.page_count)] = page;
+            region.page_count += 1;
+        }
+        true
+    }
+
+    fn add_block(&mut self) -> bool {
+        let Some(block) = self.pool.block() else { return false };
+        let first = (self.blocks.len() * self.pages_per_block()) as u32;
+        self.blocks.push(block);
+        self.free.extend((first..first + self.pages_per_block() as u32).map(Reverse));
+        self.recharge();
+        true
+    }
+
+    /// Tells the pool what is held beside the blocks.
+    fn recharge(&mut self) {
+        let bytes = self.regions.capacity() * size_of::<Region>()
+            + self.directory.capacity() * 4
+            + self.free.capacity() * 4;
+        if bytes > self.charged {
+            self.pool.charge(bytes - self.charged);
+        } else {
+            self.pool.discharge(self.charged - bytes);
+        }
+        self.charged = bytes;
+    }
+}
