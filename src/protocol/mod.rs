@@ -193,7 +193,9 @@ pub fn parse(line: &[u8]) -> Result<Request<'_>, Refusal> {
         b"mn" => Ok(Request::MetaNoop),
         b"quit" => Ok(Request::Quit),
         // Asked for what cannot be left out, these two take the word for an argument.
-        b"version" => Ok(Request::Admin(Admin { verb: AdminVerb::Version, arguments: fields, noreply: false })),
+        b"version" => {
+            Ok(Request::Admin(Admin { verb: AdminVerb::Version, arguments: fields, noreply: false }))
+        }
         b"stats" => Ok(Request::Admin(Admin { verb: AdminVerb::Stats, arguments: fields, noreply: false })),
         b"verbosity" => Ok(Request::admin(AdminVerb::Verbosity, fields)),
         b"flush_all" => Ok(Request::admin(AdminVerb::FlushAll, fields)),
