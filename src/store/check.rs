@@ -5,6 +5,7 @@ use super::large::LargeItems;
 use super::record;
 use super::segment::FIRST;
 use super::shard::Shard;
+use super::sources::Named;
 use super::{CLASS_COUNT, class_of, memcached_size};
 
 impl Shard {
@@ -59,15 +60,15 @@ impl Shard {
             + self.policy.bytes()
     }
 
-    /// Counts the sources that live items name, one for each naming.
-    pub fn count_named(&self) -> usize {
+    /// Shows what every item names.
+    pub fn each_named(&self, show: &mut dyn FnMut(Named<'_>)) {
         let logged = self.log.ids().flat_map(|id| self.log.records(id, FIRST).map(move |found| (id, found)));
         let small = logged.filter_map(|(id, (offset, found))| match found {
             record::Found::Live(_) => self.named(self.log.location(id, offset)),
             record::Found::Dead { .. } => None,
         });
         let large = self.large.iter().filter_map(|(_, item)| item.named());
-        small.chain(large).map(|named| named.count()).sum()
+        small.chain(large).for_each(show);
     }
 
     fn check_indexed(&self, key: &[u8], location: Location) {

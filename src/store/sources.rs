@@ -23,6 +23,7 @@ use super::pool::Pool;
 use ahash::RandomState;
 use dashmap::{DashMap, Entry};
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -186,6 +187,22 @@ impl Sources {
         if self.table.capacity() > 1024 && self.table.len() < self.table.capacity() / 4 {
             self.table.shrink_to_fit();
         }
+    }
+
+    /// Recounts who names what, given a way to show all items, and panics where the table is wrong.
+    pub fn check(&self, each: impl FnOnce(&mut dyn FnMut(Named<'_>))) {
+        let mut dependents: HashMap<u64, usize> = HashMap::new();
+        let mut catch_all = 0;
+        each(&mut |named| {
+            named.hashes().for_each(|hash| *dependents.entry(hash).or_default() += 1);
+            catch_all += usize::from(named.catch_all());
+        });
+        let known: HashMap<u64, usize> =
+            self.table.iter().map(|source| (*source.key(), source.dependents)).collect();
+        let sum: usize = known.values().sum();
+        assert_eq!(self.named(), sum, "namings are those of all sources");
+        assert_eq!(self.catch_all.load(Ordering::SeqCst), catch_all);
+        assert_eq!(known, dependents, "a source has the dependents that name it");
     }
 
     fn tick(&self) -> u64 {
