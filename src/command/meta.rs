@@ -313,7 +313,8 @@ fn count_item(
     if item.value().is_empty() {
         return (Change::Keep, Counting::NotANumber);
     }
-    if flags.compare().is_some_and(|cas| cas != shown_cas(item, context)) {
+    // 0 compares with nothing here.
+    if flags.compare().is_some_and(|cas| cas != 0 && cas != shown_cas(item, context)) {
         return (Change::Keep, Counting::Changed);
     }
     let Some(counted) = count(item, flags.delta(), request.increment) else {

@@ -192,7 +192,7 @@ pub fn parse(line: &[u8]) -> Result<Request<'_>, Refusal> {
         b"me" => meta::debug(fields).map(Request::MetaDebug),
         b"mn" => Ok(Request::MetaNoop),
         b"quit" => Ok(Request::Quit),
-        // Asked for what cannot be left out, these two take the word for an argument.
+        // Asked for what cannot be left out, these and watch take `noreply` for an argument.
         b"version" => {
             Ok(Request::Admin(Admin { verb: AdminVerb::Version, arguments: fields, noreply: false }))
         }
@@ -204,7 +204,7 @@ pub fn parse(line: &[u8]) -> Result<Request<'_>, Refusal> {
         b"lru_crawler" => Ok(Request::admin(AdminVerb::LruCrawler, fields)),
         b"lru" => Ok(Request::admin(AdminVerb::Lru, fields)),
         b"slabs" => Ok(Request::admin(AdminVerb::Slabs, fields)),
-        b"watch" => Ok(Request::admin(AdminVerb::Watch, fields)),
+        b"watch" => Ok(Request::Admin(Admin { verb: AdminVerb::Watch, arguments: fields, noreply: false })),
         b"refresh_certs" => Ok(Request::admin(AdminVerb::RefreshCerts, fields)),
         _ => Err(unknown(line)),
     }
