@@ -353,3 +353,54 @@ proptest! {
         prop_assert_eq!((stats.sources, stats.source_namings), (0, 0));
     }
 }
+
+/// Many at once store, replace and delete what names sources, some of it for seconds only, in less memory than all
+/// of it takes. Whatever the order, the table names what the items do, and nothing when they are gone.
+#[test]
+fn the_table_adds_up_after_many_at_once() {
+    let options = Options {
+        limit: 2 << 20,
+        item_limit: 1 << 19,
+        no_evictions: false,
+        workers: 4,
+        eviction: Eviction::default(),
+    };
+    let store = Store::new(&options);
+    let at = |seconds: u64| Now::new(Now::EARLIEST + seconds * 1000, UNIX + seconds);
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let store = &store;
+            scope.spawn(move || {
+                for number in 0..20_000u64 {
+                    let now = at(1 + number / 2000);
+                    let key = format!("item{}", (number * 7 + thread) % 5000).into_bytes();
+                    let mut derivation = store.derivation();
+                    for source in [number % 3, number % 50 + 10, number + 100] {
+                        let source = format!("item{source}").into_bytes();
+                        store.name_source(&mut derivation, key_of(&source), None, now);
+                    }
+                    let expiry = if number % 3 == 0 { Expiry::after(2, now) } else { Expiry::NEVER };
+                    let item = NewItem {
+                        origin: Origin::Derived(derivation),
+                        ..NewItem::plain(NewValue::Bytes(&[0; 300]), 0, expiry)
+                    };
+                    store.update(key_of(&key), now, |_| match number % 11 {
+                        0 => (Change::Delete, ()),
+                        1 => (Change::Keep, ()),
+                        _ => (Change::Put(item), ()),
+                    });
+                    if number % 1000 == 0 {
+                        store.maintain(now);
+                    }
+                }
+            });
+        }
+    });
+    store.check();
+    assert!(store.stats(at(11)).source_namings > 0);
+    store.flush(at(11), at(11));
+    while store.maintain(at(11)) {}
+    store.check();
+    let stats = store.stats(at(11));
+    assert_eq!((stats.sources, stats.source_namings), (0, 0));
+}

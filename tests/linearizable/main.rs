@@ -11,7 +11,7 @@ mod history;
 mod register;
 
 use client::{Client, Random};
-use common::Server;
+use common::{Server, wait_for};
 use history::History;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -67,8 +67,14 @@ fn run(options: &[&str], evicts: bool) {
         done.store(true, Ordering::Relaxed);
     });
     if evicts {
-        assert!(evictions(&server) > 0, "nothing was evicted");
+        assert!(stat(&server, "evictions") > 0, "nothing was evicted");
     }
+    let mut connection = server.connect();
+    assert_eq!(connection.ask("flush_all"), "OK");
+    wait_for("the bookkeeping to go with the items", || {
+        let counts = ["sources", "dependents"].map(|name| stat(&server, &format!("expire_on_update_{name}")));
+        (counts == [0, 0]).then_some(())
+    });
     let weight = history.check_sources().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     println!("{} commands, {refused} refused, {weight:?}", history.ops.len());
     assert!(weight.reads > 100 && weight.stores > 100 && weight.claims > 1000 && refused > 10);
@@ -76,12 +82,15 @@ fn run(options: &[&str], evicts: bool) {
     history.check_keys(lasting).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
 }
 
-fn evictions(server: &Server) -> u64 {
+fn stat(server: &Server, name: &str) -> u64 {
     let mut connection = server.connect();
-    connection.send("stats\r\n");
-    let stats = String::from_utf8(connection.read_until(b"END\r\n")).expect("statistics are text");
-    let line = stats.lines().find_map(|line| line.strip_prefix("STAT evictions "));
-    line.and_then(|count| count.parse().ok()).expect("evictions are counted")
+    let prefix = format!("STAT {name} ");
+    let found = ["stats", "stats memcarp"].into_iter().find_map(|command| {
+        connection.send(format!("{command}\r\n"));
+        let stats = String::from_utf8(connection.read_until(b"END\r\n")).expect("statistics are text");
+        stats.lines().find_map(|line| line.strip_prefix(&prefix)?.parse().ok())
+    });
+    found.unwrap_or_else(|| panic!("no {name} in stats"))
 }
 
 /// Writes far more than there is memory for.
