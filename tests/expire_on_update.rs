@@ -314,6 +314,30 @@ fn the_bookkeeping_goes_with_the_items() {
     server.0.engine().store.check();
 }
 
+/// Outdated items give their memory back though nobody asks for them, small ones and large.
+#[test]
+fn what_is_outdated_goes_without_being_asked_for() {
+    let mut server = Server::default();
+    for number in 0..3000 {
+        server.ask(&format!("ms item{number} 1 Dtag q\r\nx\r\n"));
+    }
+    let value = "x".repeat(100_000);
+    for number in 0..200 {
+        server.ask(&format!("ms large{number} 100000 Dtag q\r\n{value}\r\n"));
+    }
+    server.ask("ms other 1 Dnothing q\r\nx\r\n");
+    server.ask("delete tag\r\n");
+    let mut seconds = 0;
+    while server.stat("expire_on_update_dependents") != "1" {
+        assert!(seconds < 200, "{} are left", server.stat("expire_on_update_dependents"));
+        server.0.advance(1);
+        seconds += 1;
+    }
+    assert_eq!(server.stat("curr_items"), "1");
+    assert_eq!(server.ask("mg other v\r\n"), "VA 1\r\nx\r\n");
+    server.0.engine().store.check();
+}
+
 #[test]
 fn rules_name_sources_for_clients_that_cannot() {
     let mut server = Server::default();

@@ -194,6 +194,12 @@ impl LargeItems {
         (0..).zip(&self.items).filter_map(|(number, item)| Some((number, item.as_ref()?)))
     }
 
+    /// The first item whose number is not lower than this.
+    pub fn next(&self, from: u32) -> Option<(u32, &LargeItem)> {
+        let items = self.items.get(from as usize..)?.iter();
+        (from..).zip(items).find_map(|(number, item)| Some((number, item.as_ref()?)))
+    }
+
     /// Bytes charged to the pool beside those of the values' chunks.
     pub fn charged(&self) -> usize {
         self.charged

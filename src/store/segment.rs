@@ -16,6 +16,9 @@ const GROUPS: usize = 5;
 /// Where in a segment the first record begins: not at 0, so that no location is 0.
 pub(super) const FIRST: usize = 8;
 
+/// Seconds that outdated items nobody asks for may take up memory, about, unless it is needed.
+const OUTDATED_INTERVAL: u32 = 60;
+
 /// What an item is appended to: the open segment of this queue, for items that live about this long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -87,6 +90,10 @@ pub(super) struct Segment {
     pub deadlines: Deadlines,
     /// Not worth looking for expired items before.
     pub next_look: u32,
+    /// Whether items in it have named sources.
+    names_sources: bool,
+    /// How many updates of sources there had been when it was last searched.
+    pub updates_seen: u64,
 }
 
 impl Segment {
@@ -126,14 +133,19 @@ impl Segment {
         self.deadlines.crowd <= now.seconds() && self.deadlines.crowd_lead as usize * 8 > self.live_bytes
     }
 
-    /// Whether items in it have ended and it is time to look for them.
-    pub fn is_worth_a_look(&self, now: Now) -> bool {
-        self.deadlines.earliest <= now.seconds() && self.next_look <= now.seconds()
+    /// Whether items in it have ended, or may be outdated after so many updates of sources, and it is time to look
+    /// for them.
+    pub fn is_worth_a_look(&self, now: Now, updates: u64) -> bool {
+        let outdated = self.names_sources
+            && self.updates_seen != updates
+            && self.opened.saturating_add(OUTDATED_INTERVAL) <= now.seconds();
+        (outdated || self.deadlines.earliest <= now.seconds()) && self.next_look <= now.seconds()
     }
 
     /// Seconds between two looks for expired items among others.
     pub fn look_interval(&self) -> u32 {
-        [600, 600, 60, 8, 2][usize::from(self.place.group)]
+        let interval = [600, 600, 60, 8, 2][usize::from(self.place.group)];
+        if self.names_sources { interval.min(OUTDATED_INTERVAL) } else { interval }
     }
 }
 
@@ -344,6 +356,8 @@ impl Log {
             open: true,
             deadlines: Deadlines::NONE,
             next_look: 0,
+            names_sources: false,
+            updates_seen: 0,
         });
         self.next_sequence += 1;
         id
@@ -385,6 +399,7 @@ impl Log {
         let opened = segment.opened;
         draft.write(segment.record_mut(offset), opened);
         segment.deadlines.add(draft.expiry, len);
+        segment.names_sources |= !draft.sources.is_empty();
         segment.live_bytes += len;
         segment.live_items += 1;
         self.live_bytes += len;

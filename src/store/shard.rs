@@ -39,6 +39,8 @@ pub(super) struct Shard {
     pub drain: Option<Drain>,
     /// The segment being searched for expired items.
     pub look: Option<Look>,
+    /// The number of the large item to be looked at next.
+    pub next_large: u32,
     /// A buffer for values and records on their way from one place to another.
     pub scratch: Vec<u8>,
     /// A buffer for what a scan is about to show.
@@ -95,6 +97,7 @@ impl Shard {
             spare: None,
             drain: None,
             look: None,
+            next_large: 0,
             scratch: Vec::new(),
             scan_buffer: Vec::new(),
             now: Now::new(Now::EARLIEST, 0),

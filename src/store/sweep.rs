@@ -24,6 +24,8 @@ pub(super) struct Look {
     at: usize,
     /// Of the items that stay.
     pub left: Deadlines,
+    /// How many updates of sources there had been when it began.
+    updates: u64,
     /// Many items of the segment are over.
     urgent: bool,
 }
@@ -318,13 +320,36 @@ impl Shard {
             let (number, reason) = match (flushed, self.large.expired(now)) {
                 (Some((number, _)), _) => (number, Reason::Flushed),
                 (None, Some(number)) => (number, Reason::Swept),
-                (None, None) => return false,
+                (None, None) => {
+                    self.sweep_outdated();
+                    return false;
+                }
             };
             let key = &self.large.get(number).key;
             let Some(found) = self.lookup(self.hasher.hash_one(&**key), key) else { return false };
             self.discard(found, reason);
         }
         true
+    }
+
+    /// Looks at some large items in turn for those that are outdated; nothing else says when they are.
+    fn sweep_outdated(&mut self) {
+        if self.sources.named() == 0 {
+            return;
+        }
+        for _ in 0..SLICE / 8 {
+            let Some((number, item)) = self.large.next(self.next_large) else {
+                self.next_large = 0;
+                return;
+            };
+            self.next_large = number + 1;
+            let hash = self.hasher.hash_one(&*item.key);
+            if item.named().is_some_and(|named| !self.sources.is_current(hash, named))
+                && let Some(found) = self.lookup(hash, &item.key)
+            {
+                self.discard(found, Reason::Swept);
+            }
+        }
     }
 
     /// Searches a segment for items that are over; true if that is urgent and not done.
@@ -338,6 +363,7 @@ impl Shard {
             if look.at >= segment.end() {
                 segment.deadlines = look.left;
                 segment.next_look = now.seconds() + segment.look_interval();
+                segment.updates_seen = look.updates;
                 let (id, empty) = (look.segment, segment.live_items == 0);
                 self.look = None;
                 if empty {
@@ -356,11 +382,14 @@ impl Shard {
             };
             look.at += header.len();
             let flushed = segment.sequence < self.flushed_below;
-            if !flushed && !header.expiry().is_over(now) {
+            let record = segment.record(at);
+            let hash = self.hasher.hash_one(header.key(record));
+            let is_current =
+                || header.sources(record).is_none_or(|named| self.sources.is_current(hash, named));
+            if !flushed && !header.expiry().is_over(now) && is_current() {
                 look.left.add(header.expiry(), header.len());
                 continue;
             }
-            let hash = self.hasher.hash_one(header.key(segment.record(at)));
             let location = self.log.location(look.segment, at);
             let size = memcached_size(header.key_len(), header.value_len(), header.client_flags() != 0);
             self.stats.classes[class_of(size)].crawler_items_checked += 1;
@@ -378,16 +407,17 @@ impl Shard {
     /// The segment where most is to be found, if it is time to search one.
     fn next_look(&self, now: Now) -> Option<Look> {
         let mut worth_it = None;
+        let updates = self.sources.updates();
         for id in self.log.ids() {
             let Some(segment) = self.log.segment(id) else { continue };
             if segment.live_items == 0 {
                 continue;
             }
-            let look = |urgent| Look { segment: id, at: FIRST, left: Deadlines::NONE, urgent };
+            let look = |urgent| Look { segment: id, at: FIRST, left: Deadlines::NONE, updates, urgent };
             if segment.sequence < self.flushed_below || segment.is_over(now) || segment.crowd_is_over(now) {
                 return Some(look(true));
             }
-            if segment.is_worth_a_look(now) {
+            if segment.is_worth_a_look(now, updates) {
                 worth_it = Some(look(false));
             }
         }
