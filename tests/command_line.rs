@@ -47,8 +47,8 @@ fn help_names_every_option() {
         assert!(words.contains(&suboption), "{suboption} is missing in:\n{help}");
     }
     let widest = help.lines().map(|line| line.chars().count()).max();
-    assert!(widest <= Some(120), "{widest:?} columns");
-    assert!(help.lines().count() <= 90, "{} lines", help.lines().count());
+    assert!(widest <= Some(80), "{widest:?} columns");
+    assert!(help.lines().count() <= 95, "{} lines", help.lines().count());
 }
 
 #[test]

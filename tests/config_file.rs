@@ -182,6 +182,7 @@ fn what_is_wrong_is_named_by_file_and_line_and_says_what_to_write() {
     let table = [
         ("threads = 2\nconn-limit = 0", 1, "2: conn-limit = 0: write a number from 1 to 2147483647"),
         ("memory_limit = 64", 1, "1: there is no option memory_limit; write memory-limit"),
+        ("[[expire-on-update]]", 1, "1: there is no option expire-on-update; write [[expire_on_update]]"),
         ("\n[photos]\na = 1", 1, "2: there is no option photos; memcarp --help lists those there are"),
         ("memcached-conf = \"x\"", 1, "1: write --memcached-conf on the command line, not here"),
         (
@@ -331,7 +332,7 @@ fn files_that_cannot_be_read() {
     let error = read(&["--config", "/nonexistent/memcarp.toml"], &[]).unwrap_err();
     assert_eq!(error.exit(), 1);
     assert!(error.to_string().starts_with("cannot read /nonexistent/memcarp.toml: No such file"), "{error}");
-    assert!(error.to_string().ends_with("; write --config=FILE"), "{error}");
+    assert!(error.to_string().ends_with("; name one that can be read: --config=FILE"), "{error}");
     let latin = File::new("latin", b"# one\nuser = \"caf\xe9\"\n");
     assert_eq!(latin.refused(&[]), (1, "memcarp.toml line 2: write it in UTF-8".into()));
     let long = File::new("long", "#".repeat((1 << 20) + 1));
@@ -364,7 +365,7 @@ fn the_sample_is_valid_and_shows_the_defaults() {
     }
     let Ok(Invocation::Print(help)) = read(&["--help"], &[]) else { panic!("no help") };
     let (options, suboptions) = help.split_once("Further options").unwrap();
-    let suboptions = suboptions.split("Accepted for memcached's sake").next().unwrap();
+    let suboptions = suboptions.split("Accepted without effect").next().unwrap();
     let options = options.lines().filter(|line| line.trim_start().starts_with('-'));
     let names = options
         .filter_map(|line| line.split_once("--"))

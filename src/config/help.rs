@@ -12,6 +12,9 @@ use super::suboptions::SUBOPTIONS;
 /// memcarp's own version.
 const MEMCARP_VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// Columns of a terminal.
+const WIDTH: usize = 80;
+
 const LISTED: &[(Group, &str)] = &[
     (Group::Listening, "Listening"),
     (Group::Memory, "Memory"),
@@ -73,21 +76,21 @@ fn own_options() -> [Arg; 6] {
             .long("config")
             .value_name("FILE")
             .value_parser(ValueParser::path_buf())
-            .help("first read this file, in TOML; read again at SIGHUP"),
+            .help("first read this, in TOML; again at SIGHUP"),
         Arg::new("memcached-conf")
             .long("memcached-conf")
             .value_name("FILE")
             .value_parser(ValueParser::path_buf())
-            .help("first read the options in this file, one a line, as in /etc/memcached.conf"),
+            .help("first read this, like /etc/memcached.conf"),
         Arg::new("check-config")
             .long("check-config")
             .action(ArgAction::SetTrue)
-            .help("check options and files, say so, and end"),
+            .help("check options and files, and end"),
         Arg::new("help").short('h').long("help").action(ArgAction::Help).help("print this"),
         Arg::new("version").short('V').long("version").action(ArgAction::Version).help("print the versions"),
         Arg::new("license").short('i').long("license").action(ArgAction::SetTrue).help("print the license"),
     ]
-    .map(|arg| arg.help_heading("memcarp"))
+    .map(|arg| arg.help_heading("Configuration and help"))
 }
 
 fn after_help() -> String {
@@ -100,7 +103,7 @@ fn after_help() -> String {
             Takes::Flag(_) => suboption.name.to_owned(),
         };
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {written:28} {}", suboption.help);
+        let _ = writeln!(text, "  {written:24} {}", suboption.help);
     }
     let options = OPTIONS.iter().filter(|option| option.group == Group::NoEffect);
     let options = options.map(|option| format!("{} (--{})", option.written(), option.long));
@@ -111,27 +114,29 @@ fn after_help() -> String {
             _ if named(&format!("no_{name}")) => Some(format!("[no_]{name}")),
             _ => Some(name.to_owned()),
         });
-    text += "\nAccepted for memcached's sake, without effect, because they tune an engine memcarp does not have:\n";
+    text += "\nAccepted without effect, because they tune an engine memcarp does not have:\n";
     text += &wrapped(&options.collect::<Vec<_>>());
     text += "and after -o:\n";
     text += &wrapped(&suboptions.collect::<Vec<_>>());
     text += "
 Environment:
-  MEMCACHED_PORT_FILENAME      file to write the ports in use to, once they are
+  MEMCARP_NAME=VALUE        an option by its long name: MEMCARP_MEMORY_LIMIT=512
+  MEMCACHED_PORT_FILENAME   file to write the ports in use to
 
-Unlike memcached, memcarp listens on 127.0.0.1 only, unless -l names other addresses ('*' for all). It speaks the
-text protocol, not the binary one, and no UDP. A number is read up to the first other character (256M is 256, and
-only -I knows k, m and g); a value that is no number at all is an error.";
+The command line wins over the environment, that over --config, that over
+--memcached-conf. Unlike memcached, memcarp listens on 127.0.0.1 only unless -l
+says otherwise, and speaks the text protocol only. A number is read up to the
+first other character: -m 256M is 256. Only -I knows the units k, m and g.";
     text
 }
 
-/// A list of words, separated by commas and indented, within 100 columns.
+/// A list of words, separated by commas and indented, within WIDTH columns.
 fn wrapped(words: &[impl AsRef<str>]) -> String {
     let mut text = String::new();
     let mut line = String::from(" ");
     for (at, word) in words.iter().enumerate() {
         let word = word.as_ref();
-        if line.len() + word.len() + 2 > 100 {
+        if line.len() + word.len() + 2 > WIDTH {
             text += &line;
             text.push('\n');
             line = String::from(" ");

@@ -105,7 +105,8 @@ impl Sources {
 
     fn bytes(&self, path: &Path, option: &str) -> Result<Vec<u8>, Error> {
         file::read(&self.directory.join(path)).map_err(|why| {
-            let message = format!("cannot read {}: {why}; write --{option}=FILE", path.display());
+            let message =
+                format!("cannot read {}: {why}; name one that can be read: --{option}=FILE", path.display());
             Error::new(FAILURE, message)
         })
     }

@@ -18,13 +18,13 @@ pub struct Suboption {
 /// Every suboption of memcached 1.6.45.
 #[rustfmt::skip] // a table
 pub const SUBOPTIONS: &[Suboption] = &[
-    sub("no_maxconns_fast", "let connections over -c wait, rather than turn them away",
+    sub("no_maxconns_fast", "have connections over -c wait, not turned away",
         Flag(|d, on| d.config.maxconns_fast = !on)),
     sub("maxconns_fast", "turn them away (the default)",
         Flag(|d, on| d.config.maxconns_fast = on)),
     sub("no_modern", "the defaults of memcached 1.4: no_maxconns_fast",
         Flag(no_modern)),
-    sub("idle_timeout", "close TCP connections idle for so many seconds; 0 is never [0]",
+    sub("idle_timeout", "close TCP connections idle so long; 0 is never [0]",
         Needs("SECONDS", |d, v| set(&mut d.config.idle_timeout, v.number(0..=MOST, USAGE)))),
     sub("track_sizes", "keep the histogram of stats sizes",
         Flag(|d, on| d.config.track_sizes = on)),
@@ -38,7 +38,7 @@ pub const SUBOPTIONS: &[Suboption] = &[
         Needs("NUM", |d, v| set(&mut d.ssl.keyformat, v.number(1..=2, USAGE)))),
     sub("ssl_ca_cert", "authorities of client certificates, in PEM",
         Needs("FILE", |d, v| set(&mut d.ssl.ca_cert, v.path().map(Some)))),
-    sub("ssl_verify_mode", "client certificates: 0 none, 1 asked for, 2 or 3 required [0]",
+    sub("ssl_verify_mode", "client certificates: 0 no, 1 may, 2 and 3 must [0]",
         Needs("NUM", |d, v| set(&mut d.ssl.verify_mode, v.number(0..=3, FAILURE)))),
     sub("ssl_min_version", "lowest version: 2 is TLS 1.2, 3 is TLS 1.3 [2]",
         Needs("NUM", |d, v| set(&mut d.ssl.min_version, v.number(0..=3, FAILURE)))),

@@ -12,6 +12,9 @@ use super::help::OWN_OPTIONS;
 use super::rules::{Rule, Rules};
 use super::setting::{Kind, Setting};
 
+/// The name of the rules' tables.
+const RULES: &str = "expire_on_update";
+
 /// Sets what the file says, in its order. An error names file and line.
 pub fn apply(draft: &mut Draft, path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -27,7 +30,11 @@ pub fn apply(draft: &mut Draft, path: &Path, bytes: &[u8]) -> Result<(), Error> 
     entries.sort_by_key(|(key, _)| key.span().start);
     for (key, value) in entries {
         match key.get_ref().as_ref() {
-            "expire_on_update" => draft.config.rules = file.rules(value)?,
+            RULES => draft.config.rules = file.rules(value)?,
+            name if name.replace('-', "_") == RULES => {
+                let message = format!("there is no option {name}; write [[{RULES}]]");
+                return Err(file.wrong(FAILURE, key.span().start, message));
+            }
             name => file.option(draft, name, key.span().start, value)?,
         }
     }
