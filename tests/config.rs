@@ -141,6 +141,14 @@ fn command_lines_seen_in_the_wild() {
 }
 
 #[test]
+fn what_does_nothing_is_told() {
+    let (_, warnings) = with_warnings(&["serve", "-p", "1", "now"]);
+    assert_eq!(warnings, ["serve is no option, and ignored", "now is no option, and ignored"]);
+    let (_, warnings) = with_warnings(&["-o", "ssl_chain_cert=/chain,ssl_key=/key"]);
+    assert_eq!(warnings, ["ssl_chain_cert and ssl_key do nothing without -Z (enable-ssl)"]);
+}
+
+#[test]
 fn later_wins_but_addresses_accumulate() {
     let config =
         read(&["-p", "1", "-m64", "-l", "127.0.0.1,::1", "-p2", "--memory-limit=128", "-l", "*:5;[::1]:6"]);

@@ -15,12 +15,14 @@ pub struct Written {
     memcached: Vec<(&'static Opt, Option<OsString>)>,
     /// memcarp's own options in the one form clap reads, and what nobody knows.
     others: Vec<OsString>,
+    ignored: Vec<OsString>,
 }
 
 impl Written {
-    /// Sorts options by who reads them. Arguments that are no options are ignored, as memcached ignores them.
+    /// Sorts options by who reads them. Arguments that are no options are ignored, as memcached ignores them,
+    /// and named in a warning.
     pub fn read(command: &Command, args: impl IntoIterator<Item = OsString>) -> Written {
-        let mut written = Written { memcached: Vec::new(), others: Vec::new() };
+        let mut written = Written { memcached: Vec::new(), others: Vec::new(), ignored: Vec::new() };
         for found in getopt::read(command, args) {
             match found {
                 Found::Option(id, value) => match (Opt::named(id.as_str()), value) {
@@ -35,7 +37,7 @@ impl Written {
                     }
                 },
                 Found::Wrong(arg) => written.others.push(arg),
-                Found::Positional(_) => {}
+                Found::Positional(arg) => written.ignored.push(arg),
             }
         }
         written
@@ -49,6 +51,9 @@ impl Written {
 
     /// Sets memcached's options.
     pub fn apply(&self, draft: &mut Draft) -> Result<(), Error> {
+        for arg in &self.ignored {
+            draft.warnings.push(format!("{} is no option, and ignored", arg.display()));
+        }
         self.memcached
             .iter()
             .try_for_each(|(option, value)| option.apply(draft, Value::new(value.as_deref())))

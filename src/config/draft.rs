@@ -300,6 +300,10 @@ impl Draft {
     fn settle_tls(&mut self) -> Result<(), Conflict> {
         if !self.tls {
             let prefixed = self.config.listen.iter().find(|listen| listen.tls != ListenTls::Inherit);
+            if self.ssl.chain_cert.is_some() || self.ssl.key.is_some() {
+                self.warnings
+                    .push("ssl_chain_cert and ssl_key do nothing without -Z (enable-ssl)".to_owned());
+            }
             return match prefixed {
                 Some(listen) => {
                     let message = format!("-l {}: notls:, btls: and mtls: need -Z", listen.host);
