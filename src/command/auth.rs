@@ -16,7 +16,9 @@ impl Users {
     /// Reads a file of `user:password` lines. Empty lines are passed over; a line without a colon is an error that
     /// names it.
     pub fn read(path: &Path) -> io::Result<Users> {
-        let text = std::fs::read(path)?;
+        let text = std::fs::read(path).map_err(|error| {
+            io::Error::new(error.kind(), format!("{error}; give -Y a file of user:password lines"))
+        })?;
         let mut users = Vec::new();
         for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
             let line = line.strip_suffix(b"\r").unwrap_or(line);

@@ -24,7 +24,7 @@ impl PidFile {
             Ok(PidFile { path })
         });
         written
-            .map_err(|error| log(format_args!("could not write the pid file {}: {error}", path.display())))
+            .map_err(|error| log(format_args!("could not write the pid file {}: {error}; the user it runs as has to be able to write there (-P, -u)", path.display())))
             .ok()
     }
 }

@@ -103,7 +103,10 @@ impl Bound {
 }
 
 fn bind(host: &str, port: u16, config: &Config) -> io::Result<Bound> {
-    let addresses = listen::resolve(host, port).map_err(io::Error::other)?;
+    let addresses = listen::resolve(host, port).map_err(|error| match error {
+        Error::Listen { source, .. } => source,
+        error => io::Error::other(error),
+    })?;
     let (mut bound, mut failure) = (Vec::new(), None);
     for address in addresses {
         match listen::bind_address(address, config) {

@@ -70,7 +70,10 @@ pub(super) fn bind_unix(config: &Config) -> Result<Option<Listener>, Error> {
     let Some(path) = &config.unix_socket else { return Ok(None) };
     let failed = |advice| move |source| Error::Listen { address: path.display().to_string(), source, advice };
     let path = std::path::absolute(path).map_err(failed("give another path with -s"))?;
-    remove_stale(&path).map_err(failed("end the other server, or give another path with -s"))?;
+    remove_stale(&path).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => failed("remove it, or give another path with -s")(source),
+        _ => failed("end the other server, or give another path with -s")(source),
+    })?;
     let (socket, file) = bind_unix_at(&path, config)
         .map_err(failed("see that its directory exists and may be written, or give another path with -s"))?;
     let address = Arc::new(Address::Unix(path.display().to_string().into()));
@@ -173,12 +176,12 @@ pub(super) fn bind_address(address: SocketAddr, config: &Config) -> io::Result<(
     Ok((listener, address))
 }
 
-/// Removes a socket file nobody listens on; refuses if somebody does.
+/// Removes a socket file nobody listens on; refuses if somebody does, or if it is another kind of file.
 fn remove_stale(path: &Path) -> io::Result<()> {
-    let is_socket = std::fs::symlink_metadata(path)
-        .is_ok_and(|file| SFlag::from_bits_truncate(file.mode()).contains(SFlag::S_IFSOCK));
-    if !is_socket {
-        return Ok(());
+    // What cannot be looked at now says why when it is bound.
+    let Ok(file) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if file.mode() & SFlag::S_IFMT.bits() != SFlag::S_IFSOCK.bits() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there"));
     }
     if UnixStream::connect(path).is_ok() {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "a server listens on it"));

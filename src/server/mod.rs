@@ -31,10 +31,11 @@ pub use running::Running;
 
 use crate::command::Address;
 use crate::command::auth::Users;
-use crate::config::{Config, Port, Sources};
+use crate::config::{Config, ListenTls, Port, Sources};
 use reload::Reload;
 use std::fmt::Arguments;
 use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use tls::Tls;
 
@@ -119,24 +120,45 @@ fn log(line: Arguments<'_>) {
 /// One line on stdout: where it serves, and how to try it.
 fn announce(running: &Running) {
     let addresses: Vec<_> = running.addresses().iter().map(|address| plain(address)).collect();
-    let attempt = match &**running.addresses().first().expect("a server without listeners does not start") {
-        Address::Tcp(address) if address.ip().is_unspecified() => {
-            format!("nc -q1 127.0.0.1 {}", address.port())
-        }
-        Address::Tcp(address) => format!("nc -q1 {} {}", address.ip(), address.port()),
-        Address::Unix(path) => format!("nc -q1 -U {path}"),
-    };
     let memory = running.engine().config.memory_limit >> 20;
     let mut stdout = std::io::stdout();
     let _ = writeln!(
         stdout,
-        "memcarp serves on {} ({memory} MiB). Try: printf 'version\\r\\n' | {attempt}",
+        "memcarp serves on {} ({memory} MiB).{}",
         addresses.join(", "),
+        attempt(running).map(|attempt| format!(" Try: {attempt}")).unwrap_or_default(),
     );
     for address in running.metrics_addresses() {
         let _ = writeln!(stdout, "Metrics and status: http://{address}/");
     }
     let _ = stdout.flush();
+}
+
+/// A command line that shows whether it serves, unless clients have to show first who they are.
+fn attempt(running: &Running) -> Option<String> {
+    let config = &running.engine().config;
+    // The first listener is of the first entry of -l.
+    let tls = config.listen.first().map_or(ListenTls::Inherit, |listen| listen.tls);
+    let address = match &**running.addresses().first()? {
+        _ if config.auth_file.is_some() => return None,
+        Address::Unix(path) => return Some(format!("printf 'version\\r\\n' | nc -q1 -U {path}")),
+        Address::Tcp(address) => address,
+    };
+    let host = match address.ip() {
+        any if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        host => host,
+    };
+    match (&config.tls, tls) {
+        (None, _) | (_, ListenTls::Off) => {
+            Some(format!("printf 'version\\r\\n' | nc -q1 {host} {}", address.port()))
+        }
+        (_, ListenTls::Mutual) => None,
+        (Some(settings), ListenTls::Inherit) if settings.verify_mode > 1 => None,
+        (Some(_), _) => {
+            let address = SocketAddr::new(host, address.port());
+            Some(format!("printf 'version\\r\\nquit\\r\\n' | openssl s_client -quiet -connect {address}"))
+        }
+    }
 }
 
 fn plain(address: &Address) -> String {

@@ -84,7 +84,10 @@ impl MemoryFile {
                 }
             }
         }
-        File::create(&self.path).map(drop)
+        File::create(&self.path).map(drop).map_err(|error| {
+            let message = format!("{error}; give -e a file in a directory that can be written");
+            io::Error::new(error.kind(), message)
+        })
     }
 
     /// Damage loses the items behind it, and nothing else: those before it have shown to be whole.
@@ -105,6 +108,7 @@ impl MemoryFile {
             Ok(())
         });
         match result {
+            Ok(()) if loaded == 1 => log(format_args!("-e: 1 item is back")),
             Ok(()) => log(format_args!("-e: {loaded} items are back")),
             Err(error) => log(format_args!("-e: only {loaded} of {} items are back: {error}", meta.items)),
         }

@@ -3,7 +3,7 @@
 use super::error::Error;
 use crate::config::{self, ListenTls};
 use parking_lot::RwLock;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -31,6 +31,8 @@ struct Settings {
 
 const NO_AUTHORITIES: &str =
     "clients' certificates need authorities to be verified by: give -o ssl_ca_cert=FILE";
+
+const NO_KEY: &str = "there is no private key in it (PEM is read, DER with -o ssl_keyformat=2)";
 
 /// Whether clients show certificates.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,7 +100,13 @@ impl Settings {
 }
 
 fn server_config(settings: &config::Tls, clients: Clients) -> Result<ServerConfig, Error> {
-    let failed = |error: rustls::Error| Error::tls(&settings.chain_cert, io::Error::other(error));
+    let failed = |error: rustls::Error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            let message = format!("its first certificate is not that of the key {}", settings.key.display());
+            Error::tls(&settings.chain_cert, io::Error::other(message))
+        }
+        error => Error::tls(&settings.chain_cert, io::Error::other(error)),
+    };
     let provider = Arc::new(crypto::ring::default_provider());
     let versions: &[&SupportedProtocolVersion] =
         if settings.min_version >= 3 { &[&TLS13] } else { &[&TLS12, &TLS13] };
@@ -146,7 +154,10 @@ fn key(settings: &config::Tls) -> Result<PrivateKeyDer<'static>, Error> {
     if settings.keyformat == DER {
         return PrivateKeyDer::try_from(bytes).map_err(|error| Error::tls(path, io::Error::other(error)));
     }
-    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| Error::tls(path, io::Error::other(error)))
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
+        pem::Error::NoItemsFound => Error::tls(path, io::Error::other(NO_KEY)),
+        error => Error::tls(path, io::Error::other(error)),
+    })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {

@@ -17,6 +17,15 @@ fn the_first_line_says_where_and_how_to_try_it() {
 }
 
 #[test]
+fn nothing_is_to_be_tried_that_cannot_work() {
+    let (command, directory) = command(&["-Y", "users"]);
+    std::fs::write(directory.join("users"), "alice:secret\n").unwrap();
+    let server = Started::from((command, directory));
+    let expected = format!("memcarp serves on {} (64 MiB).\n", server.address());
+    assert_eq!(server.line, expected);
+}
+
+#[test]
 fn a_taken_port_is_told_with_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
@@ -67,6 +76,18 @@ fn a_stale_unix_socket_is_replaced() {
     drop(UnixListener::bind(directory.join("socket")).unwrap());
     let server = Started::from((command, directory));
     assert_eq!(server.connect_unix().say("version\r\n"), "VERSION 1.6.45\r\n");
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_left_alone() {
+    let (mut command, directory) = command(&["-s", "socket"]);
+    std::fs::write(directory.join("socket"), "precious").unwrap();
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(71), "{stderr}");
+    assert!(stderr.contains("socket: a file that is no socket is there; remove it, or"), "{stderr}");
+    assert_eq!(std::fs::read_to_string(directory.join("socket")).unwrap(), "precious");
+    std::fs::remove_dir_all(directory).unwrap();
 }
 
 #[test]

@@ -83,6 +83,34 @@ impl Authority {
 
 const FILES: &str = "ssl_chain_cert=chain,ssl_key=key,ssl_ca_cert=authorities";
 
+#[test]
+fn the_first_line_says_how_to_try_it() {
+    let server = start(&Authority::new(), &[]);
+    let tried = format!("openssl s_client -quiet -connect {}\n", server.address());
+    assert!(server.line.ends_with(&tried), "{}", server.line);
+    let server = start(&Authority::new(), &["-o", "ssl_verify_mode=2"]);
+    assert!(server.line.ends_with(" MiB).\n"), "{}", server.line);
+}
+
+#[test]
+fn a_key_that_does_not_fit_is_told() {
+    let (other, _) = Authority::new().sign();
+    for (name, text, told) in [
+        ("key", "no key", "key: there is no private key in it (PEM is read"),
+        ("chain", &other, "chain: its first certificate is not that of the key"),
+        ("chain", "none", "chain: there is no certificate in it (PEM is read)"),
+    ] {
+        let (mut command, directory) = command(&["-Z", "-o", FILES]);
+        Authority::new().issue(&directory);
+        std::fs::write(directory.join(name), text).unwrap();
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(64), "{stderr}");
+        assert!(stderr.contains(told), "{stderr}");
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+}
+
 fn start(authority: &Authority, options: &[&str]) -> Started {
     let mut all = vec!["-Z", "-o", FILES];
     all.extend(options);
