@@ -1,6 +1,7 @@
 //! What one worker counts: plain integers written by one thread, read by whoever asks for their sum.
 
 use super::distribution::{Distributed, Distribution};
+use super::hotkeys::HotKeys;
 use crate::protocol::Request;
 use crate::store::CLASS_COUNT;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,11 @@ impl Counter {
     /// `count` more. Only the owning worker calls this.
     pub fn add(&self, count: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+    }
+
+    /// Another count from now on. Only the owning worker calls this.
+    pub fn set(&self, count: u64) {
+        self.0.store(count, Ordering::Relaxed);
     }
 
     /// The count now.
@@ -236,6 +242,8 @@ pub struct Counts {
     pub classes: Box<[ClassCounts; CLASS_COUNT]>,
     /// Counts by time, size and the like.
     pub distributions: Box<Distributions>,
+    /// The keys asked for most.
+    pub hot_keys: HotKeys,
 }
 
 impl Default for Counts {
@@ -244,6 +252,7 @@ impl Default for Counts {
             general: GeneralCounts::default(),
             classes: Box::new(std::array::from_fn(|_| ClassCounts::default())),
             distributions: Box::default(),
+            hot_keys: HotKeys::default(),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::auth::Users;
 use super::connections::Connections;
 use super::counts::{Counts, Totals};
 use super::detail::Detail;
+use super::hotkeys::{self, Hottest};
 use super::log;
 use super::tuning::Tuning;
 use super::watch::{Classes, WatchHub, Watcher};
@@ -145,6 +146,11 @@ impl Engine {
         totals
     }
 
+    /// The keys asked for most lately, by a sample.
+    pub fn hottest(&self) -> Hottest {
+        hotkeys::hottest(self.workers.lock().counts.iter().map(|counts| &counts.hot_keys))
+    }
+
     /// The store's counts since the last reset, and its gauges as they are.
     pub fn store_stats(&self, now: Now) -> Stats {
         let mut stats = self.store.stats(now);
@@ -174,6 +180,9 @@ impl Engine {
             &self.tls.new_sessions,
         ] {
             counter.store(0, Ordering::Relaxed);
+        }
+        for counts in &self.workers.lock().counts {
+            counts.hot_keys.clear();
         }
         self.tuning.lock().crawls = 0;
         self.detail.clear();

@@ -10,6 +10,7 @@ mod detail;
 pub mod distribution;
 mod dump;
 pub mod engine;
+pub mod hotkeys;
 pub mod log;
 mod meta;
 mod meta_store;

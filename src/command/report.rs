@@ -43,6 +43,14 @@ impl Report {
         self.settings.get(name).map(String::as_str)
     }
 
+    /// All of `stats settings`, in the order of their names.
+    pub fn settings(&self) -> Vec<(&str, &str)> {
+        let mut settings: Vec<_> =
+            self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        settings.sort_unstable();
+        settings
+    }
+
     /// A line of `stats memcarp`.
     pub fn memcarp(&self, name: &str) -> Option<&str> {
         self.memcarp.get(name).map(String::as_str)

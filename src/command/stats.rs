@@ -57,6 +57,11 @@ pub(super) fn execute(mut arguments: Fields<'_>, output: &mut Output, context: &
             stats_memcarp::put(Lines::new(output), engine, now);
             "END"
         }
+        Some(b"hotkeys") if !engine.config.dump => "CLIENT_ERROR stats hotkeys not allowed",
+        Some(b"hotkeys") => {
+            stats_memcarp::put_hot_keys(Lines::new(output), engine);
+            "END"
+        }
         Some(b"sizes") if context.engine.config.track_sizes => return Outcome::Dump(Dump::sizes()),
         Some(b"sizes") => {
             Lines::new(output).add("sizes_status", "disabled");

@@ -1,6 +1,8 @@
 //! `stats memcarp`: what memcached has no name for. Names may be added; those that are here stay.
 
+use super::dump::put_encoded;
 use super::engine::Engine;
+use super::hotkeys::ONE_IN;
 use super::stats::Lines;
 use crate::store::Now;
 
@@ -28,6 +30,22 @@ pub(super) fn put(mut lines: Lines<'_>, engine: &Engine, now: Now) {
     lines.add("expire_on_update_refused", totals.outdated_stores);
 }
 
+/// `stats hotkeys`: the keys asked for most lately, each with its share of all lookups and by how much that may be too
+/// high. Keys are written as `lru_crawler metadump` writes them.
+pub(super) fn put_hot_keys(mut lines: Lines<'_>, engine: &Engine) {
+    let hottest = engine.hottest();
+    lines.add("sampled", hottest.counted);
+    lines.add("sampled_one_in", ONE_IN);
+    let mut encoded = Vec::new();
+    for (rank, hot) in (1..).zip(&hottest.keys) {
+        encoded.clear();
+        put_encoded(&hot.key, &mut encoded);
+        lines.add(format_args!("{rank}:key"), String::from_utf8_lossy(&encoded));
+        lines.add(format_args!("{rank}:share"), format_args!("{:.4}", hot.share));
+        lines.add(format_args!("{rank}:error"), format_args!("{:.4}", hot.error));
+    }
+}
+
 /// Counts of seconds by their bit length: `name:2^length`, for lengths that occurred.
 fn put_histogram(lines: &mut Lines<'_>, name: &str, counts: &[u64]) {
     for (length, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
@@ -39,6 +57,25 @@ fn put_histogram(lines: &mut Lines<'_>, name: &str, counts: &[u64]) {
 mod tests {
     use super::super::testing::Client;
     use crate::config::Config;
+
+    #[test]
+    fn hot_keys_are_told_unless_keys_may_not_be_listed() {
+        let mut client = Client::new(Config::default());
+        assert_eq!(client.say("stats hotkeys"), "STAT sampled 0|STAT sampled_one_in 64|END|");
+        for _ in 0..2000 {
+            client.say("get a%b");
+        }
+        let answer = client.say("stats hotkeys");
+        assert!(
+            answer.contains("|STAT 1:key a%25b|STAT 1:share 1.0000|STAT 1:error 0.0000|END|"),
+            "{answer}"
+        );
+        assert!(!answer.starts_with("STAT sampled 0|"), "{answer}");
+        client.say("stats reset");
+        assert_eq!(client.say("stats hotkeys"), "STAT sampled 0|STAT sampled_one_in 64|END|");
+        let mut client = Client::new(Config { dump: false, ..Config::default() });
+        assert_eq!(client.say("stats hotkeys"), "CLIENT_ERROR stats hotkeys not allowed|");
+    }
 
     #[test]
     fn tells_its_own_version_and_memory() {
