@@ -8,7 +8,7 @@
 //!    │        │ │                  protocol and store meet only in command.
 //!  server ────┘ │                  Only server waits, reads the clock, owns sockets.
 //!    │   │      │                  protocol, store and config use nothing of ours.
-//!    │ metrics  │
+//!    │ metrics, status
 //!    │   │      │
 //!  command ─────┘
 //!    │    │
@@ -19,9 +19,11 @@
 //! |---|---|---|
 //! | `main.rs` | command line to [`config::Config`] to [`server::run`] to exit code | everything else |
 //! | [`route`] | `memcarp route`, by the client crate's routing | servers, this one included |
+//! | [`health`] | `memcarp health`: whether a server answers | how it does |
 //! | [`config`] | what was written, resolved once into what is meant | sockets, the store |
 //! | [`server`] | listeners, workers, the connection loop, signals, shutdown | what any command means |
 //! | [`metrics`] | every exported name, and what `stats` says rendered for Prometheus | sockets, what is counted when |
+//! | [`status`] | the page for people, with the last minutes | sockets |
 //! | [`command`] | what each command means | sockets |
 //! | [`protocol`] | a command line to a request | the store, sockets, time |
 //! | [`store`] | shards, memory, eviction, expiry, CAS values, counts | the protocol, tokio |
@@ -63,8 +65,10 @@
 
 pub mod command;
 pub mod config;
+pub mod health;
 pub mod metrics;
 pub mod protocol;
 pub mod route;
 pub mod server;
+pub mod status;
 pub mod store;

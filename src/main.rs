@@ -5,13 +5,22 @@ use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
 use memcarp::config::{Invocation, Sources};
-use memcarp::{route, server};
+use memcarp::{health, route, server};
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1).peekable();
     // Only the first argument, and only exactly: memcached ignores arguments that are no options.
     if args.next_if(|first| first == route::NAME).is_some() {
         return answer(route::run(args, &mut BufWriter::new(std::io::stdout().lock())));
+    }
+    if args.next_if(|first| first == health::NAME).is_some() {
+        return match health::run(args, &mut std::io::stdout()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(health::Refusal { exit, message }) => {
+                say(format_args!("memcarp health: {message}"));
+                ExitCode::from(exit)
+            }
+        };
     }
     let sources = Sources::new(args, std::env::vars_os());
     match sources.read() {

@@ -1,30 +1,26 @@
 //! Metrics, status page and probes over HTTP: a thread of its own, so that whoever reads slowly stalls no client.
-//! Knows no metric's name.
+//! Knows no answer.
 
 use super::error::Error;
 use super::shared::Server;
+use super::site::Site;
 use super::{listen, log};
 use crate::config::{Config, MetricsListen};
-use crate::metrics::exposition::CONTENT_TYPE;
-use crate::metrics::process::Process;
-use crate::metrics::{self};
-use bytes::Bytes;
-use http_body_util::Full;
+use crate::status::history::STEP;
+use hyper::Request;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE as TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::MissedTickBehavior;
 
 /// Sockets that wait to be served.
 pub(super) struct Bound(Vec<(TcpListener, SocketAddr)>);
@@ -40,9 +36,6 @@ const REQUEST_BYTES: usize = 16 << 10;
 const HEADERS: usize = 64;
 /// Pause after an accept that failed.
 const OUT_OF_ROOM: Duration = Duration::from_millis(50);
-
-/// What workers are called by the system, before their number.
-const WORKER: &str = "worker ";
 
 impl Bound {
     /// Binds what the configuration asks for. That the default port is taken is said, and no failure.
@@ -88,10 +81,12 @@ impl Bound {
         let thread = std::thread::Builder::new().name("metrics".to_owned());
         let run = move || {
             runtime.block_on(async {
+                let site = Arc::new(Site::new(server));
+                tokio::spawn(remember(site.clone()));
                 let places = Arc::new(Semaphore::new(CONNECTIONS));
                 for (listener, _) in self.0 {
                     match tokio::net::TcpListener::from_std(listener) {
-                        Ok(listener) => drop(tokio::spawn(accept(listener, server.clone(), places.clone()))),
+                        Ok(listener) => drop(tokio::spawn(accept(listener, site.clone(), places.clone()))),
                         Err(error) => log(format_args!("metrics: {error}")),
                     }
                 }
@@ -120,16 +115,26 @@ fn bind(host: &str, port: u16, config: &Config) -> io::Result<Bound> {
     }
 }
 
-async fn accept(listener: tokio::net::TcpListener, server: Arc<Server>, places: Arc<Semaphore>) {
+/// Looks at the server now and then, for the plots.
+async fn remember(site: Arc<Site>) {
+    let mut steps = tokio::time::interval(STEP);
+    steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        steps.tick().await;
+        site.remember();
+    }
+}
+
+async fn accept(listener: tokio::net::TcpListener, site: Arc<Site>, places: Arc<Semaphore>) {
     loop {
         // The semaphore is never closed.
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let server = server.clone();
+                let site = site.clone();
                 tokio::spawn(async move {
                     // A client that gives up, or takes too long, has nobody to tell.
-                    let _ = tokio::time::timeout(LASTS, talk(stream, server)).await;
+                    let _ = tokio::time::timeout(LASTS, talk(stream, site)).await;
                     drop(place);
                 });
             }
@@ -138,7 +143,7 @@ async fn accept(listener: tokio::net::TcpListener, server: Arc<Server>, places: 
     }
 }
 
-async fn talk(stream: TcpStream, server: Arc<Server>) -> hyper::Result<()> {
+async fn talk(stream: TcpStream, site: Arc<Site>) -> hyper::Result<()> {
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(ASKS)
@@ -148,52 +153,9 @@ async fn talk(stream: TcpStream, server: Arc<Server>) -> hyper::Result<()> {
         .serve_connection(
             TokioIo::new(stream),
             service_fn(|request: Request<Incoming>| {
-                let answer = answer(request.method(), request.uri().path(), &server);
+                let answer = site.answer(&request);
                 async move { Ok::<_, Infallible>(answer) }
             }),
         )
         .await
-}
-
-/// The answer to a request. A body that came with it is not read.
-fn answer(method: &Method, path: &str, server: &Server) -> Response<Full<Bytes>> {
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
-    }
-    match path {
-        "/metrics" => {
-            let process = Process::now(WORKER);
-            respond(
-                StatusCode::OK,
-                CONTENT_TYPE,
-                metrics::render(&server.engine, &process, server.clock.now()),
-            )
-        }
-        "/healthz" => plain(StatusCode::OK, "ok\n"),
-        "/readyz" => match server.engine.connections.accepting.load(Ordering::Relaxed) {
-            0 => plain(StatusCode::SERVICE_UNAVAILABLE, "not accepting connections\n"),
-            _ => plain(StatusCode::OK, "ok\n"),
-        },
-        _ => plain(StatusCode::NOT_FOUND, "there are /, /metrics, /healthz and /readyz\n"),
-    }
-}
-
-fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    respond(status, "text/plain; charset=utf-8", text)
-}
-
-fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    // Nothing from elsewhere is loaded, and no other page may show or ask this one.
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
-                  img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    response
 }

@@ -21,6 +21,7 @@ mod restart_record;
 mod running;
 mod shared;
 mod signals;
+mod site;
 mod socket;
 mod tls;
 mod tls_stream;
