@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod http;
+mod page;
 mod prometheus;
 mod samples;
 mod served;
