@@ -160,7 +160,7 @@ fn compare_servers(options: &Options) -> io::Result<()> {
             let theirs = server.replay(source.requests(count)?, count)?;
             drop(server);
             let base = Server::start(memcarp, memory, &[])?.resident()?;
-            let ours_memory = (theirs.resident.saturating_sub(base + (1 << 20)) >> 20).max(8);
+            let ours_memory = (theirs.resident.saturating_sub(base) >> 20).max(8);
             let server = Server::start(memcarp, ours_memory, &[])?;
             let ours = server.replay(source.requests(count)?, count)?;
             let ratio = ours.misses as f64 / theirs.misses.max(1) as f64;

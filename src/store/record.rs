@@ -31,6 +31,8 @@ const EXTRA_CLIENT_FLAGS: u8 = 0x01;
 const EXTRA_BINARY_KEY: u8 = 0x02;
 const EXTRA_STALE: u8 = 0x04;
 const EXTRA_SOURCES: u8 = 0x08;
+/// A byte follows that counts how often the item was replaced where it lies.
+const EXTRA_VERSION: u8 = 0x10;
 
 /// Highest count of uses an item remembers.
 pub(super) const MOST_USES: u8 = 3;
@@ -39,7 +41,7 @@ const FIXED: usize = 4;
 
 /// Longest possible header.
 #[cfg(test)]
-pub(super) const MAX_HEADER: usize = FIXED + 3 + 1 + 4 + 4 + 8 + 2 + 8 + 8 * super::sources::MAX_REMEMBERED;
+pub(super) const MAX_HEADER: usize = FIXED + 3 + 2 + 4 + 4 + 8 + 2 + 8 + 8 * super::sources::MAX_REMEMBERED;
 
 /// Shortest possible record.
 #[cfg(test)]
@@ -54,6 +56,7 @@ pub(super) struct Header {
     deadline: u32,
     client_flags: u32,
     cas: u64,
+    version: u8,
     /// Where the sources begin; they end at `key_at`.
     sources_at: usize,
     key_at: usize,
@@ -92,6 +95,8 @@ pub(super) struct Draft<'a> {
     pub cas: Option<u64>,
     /// What it was derived from, encoded; empty if nothing.
     pub sources: &'a [u8],
+    /// How often it was replaced where it lies, if it may be: it is likely to be replaced by one as long.
+    pub version: Option<u8>,
 }
 
 impl Header {
@@ -119,6 +124,7 @@ impl Header {
             deadline: 0,
             client_flags: 0,
             cas: 0,
+            version: 0,
             sources_at: 0,
             key_at: 0,
             value_at: 0,
@@ -127,6 +133,10 @@ impl Header {
         if flags & (EXTRA | DEADLINE | CAS_STORED) != 0 {
             if flags & EXTRA != 0 {
                 header.extra = record[at];
+                at += 1;
+            }
+            if header.extra & EXTRA_VERSION != 0 {
+                header.version = record[at];
                 at += 1;
             }
             if flags & DEADLINE != 0 {
@@ -191,6 +201,11 @@ impl Header {
     /// What it was derived from, if anything.
     pub fn sources<'r>(&self, record: &'r [u8]) -> Option<Named<'r>> {
         (self.extra & EXTRA_SOURCES != 0).then(|| Named::at(&record[self.sources_at..self.key_at]))
+    }
+
+    /// How often it was replaced where it lies; `None` if that is not counted, and so cannot be.
+    pub fn version(&self) -> Option<u8> {
+        (self.extra & EXTRA_VERSION != 0).then_some(self.version)
     }
 
     pub fn fetched(&self) -> bool {
@@ -277,6 +292,7 @@ impl Header {
             last_used: self.last_used(opened),
             cas_shown: self.cas_shown(),
             cas: self.cas(),
+            version: self.version().map(|_| 0),
             sources: self.sources(record).map_or(&[], Named::bytes),
         }
     }
@@ -318,6 +334,7 @@ impl Draft<'_> {
             + if self.client_flags != 0 { 4 } else { 0 }
             + if self.cas.is_some() { 8 } else { 0 }
             + self.sources.len()
+            + usize::from(self.version.is_some())
             + self.key.len()
             + value_len
     }
@@ -327,6 +344,7 @@ impl Draft<'_> {
             | (u8::from(self.binary_key) * EXTRA_BINARY_KEY)
             | (u8::from(self.stale) * EXTRA_STALE)
             | (u8::from(!self.sources.is_empty()) * EXTRA_SOURCES)
+            | (u8::from(self.version.is_some()) * EXTRA_VERSION)
     }
 
     /// Writes the record to the front of `to`, in a segment opened at `opened`.
@@ -361,6 +379,9 @@ impl Draft<'_> {
         }
         if extra != 0 {
             put(&[extra]);
+        }
+        if let Some(version) = self.version {
+            put(&[version]);
         }
         if let Some(deadline) = deadline {
             put(&deadline.get().to_le_bytes());
@@ -470,6 +491,7 @@ mod tests {
                 cas_shown: cas.is_some() || bits & 16 != 0,
                 cas,
                 sources,
+                version: (bits & 32 != 0).then_some(0),
             };
             let mut bytes = vec![0xaa; draft.len()];
             draft.write(&mut bytes, 990);
@@ -500,6 +522,7 @@ mod tests {
             cas_shown: false,
             cas: None,
             sources: &[],
+            version: None,
         }
     }
 }

@@ -238,10 +238,12 @@ impl Log {
         self.segments[id as usize].as_mut().expect("a location is in a segment")
     }
 
-    /// The CAS value an item at this location has if none is stored with it.
-    pub fn implied_cas(&self, location: Location) -> u64 {
+    /// The CAS value an item at this location has if none is stored with it: each time it is replaced where it lies
+    /// gives it another one of those between its offset and the next item's.
+    pub fn implied_cas(&self, location: Location, header: &Header) -> u64 {
         let (_, offset) = self.split(location);
-        self.cas_at(self.at(location).0.sequence, offset)
+        let version = header.version().unwrap_or(0);
+        self.cas_at(self.at(location).0.sequence, offset + usize::from(version))
     }
 
     fn cas_at(&self, sequence: u64, offset: usize) -> u64 {
@@ -405,6 +407,32 @@ impl Log {
         self.live_bytes += len;
         self.live_items += 1;
         (self.location(id, offset), draft.cas.unwrap_or(implied))
+    }
+
+    /// Writes a record over one of the same key and length, if it belongs to the same place and one more version can
+    /// be told from `previous`, the CAS value before. Answers the CAS value.
+    pub fn replace(
+        &mut self,
+        location: Location,
+        old: &Header,
+        place: Place,
+        mut draft: Draft<'_>,
+        previous: u64,
+    ) -> Option<u64> {
+        let version = old.version()?.checked_add(1).filter(|&version| usize::from(version) < old.len())?;
+        draft.version = Some(version);
+        let (id, offset) = self.split(location);
+        let segment = self.segment(id)?;
+        let is_same_place = (segment.place.queue, segment.place.group) == (place.queue, place.group);
+        let cas = self.cas_at(segment.sequence, offset + usize::from(version));
+        if draft.cas.is_some() || draft.len() != old.len() || !is_same_place || cas <= previous {
+            return None;
+        }
+        let segment = self.segment_mut(id)?;
+        let opened = segment.opened;
+        segment.deadlines.add(draft.expiry, old.len());
+        draft.write(segment.record_mut(offset), opened);
+        Some(cas)
     }
 
     /// Appends a record moved from elsewhere: its CAS value may change to the one its location gives it only if no

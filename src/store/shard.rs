@@ -288,17 +288,13 @@ impl Shard {
     pub fn item(&mut self, location: Location) -> Item<'_> {
         Item(match LargeItems::number(location) {
             None => {
-                let implied_cas = self.log.implied_cas(location);
+                let header = self.log.header(location);
+                let implied_cas = self.log.implied_cas(location, &header);
                 let (_, offset) = self.log.split(location);
                 let segment = self.log.at_mut(location);
                 let opened = segment.opened;
                 let record = segment.record_mut(offset);
-                Body::Small(SmallItem {
-                    header: super::record::Header::read(record),
-                    record,
-                    opened,
-                    implied_cas,
-                })
+                Body::Small(SmallItem { header, record, opened, implied_cas })
             }
             Some(number) => Body::Large(self.large.get_mut(number)),
         })

@@ -237,7 +237,7 @@ impl Shard {
         let (from, _) = self.log.split(found.location);
         let (segment, record) = self.log.at(found.location);
         let opened = segment.opened;
-        let cas = header.cas().unwrap_or_else(|| self.log.implied_cas(found.location));
+        let cas = header.cas().unwrap_or_else(|| self.log.implied_cas(found.location, header));
         scratch.extend_from_slice(&record[..header.len()]);
         let mut draft = header.draft(&scratch, opened);
         draft.uses = uses;

@@ -268,7 +268,7 @@ impl Shard {
         };
         let queue = self.policy.admit(target.hash, old_queue);
         let sources = derivation.as_ref().map(Derivation::encode).unwrap_or_default();
-        let draft = Draft {
+        let mut draft = Draft {
             key,
             value,
             client_flags: facts.client_flags,
@@ -282,8 +282,15 @@ impl Shard {
             cas_shown: matches!(facts.cas, CasChange::NextShown | CasChange::Set(_)),
             cas: if let CasChange::Set(cas) = facts.cas { Some(cas) } else { None },
             sources: &sources,
+            version: None,
         };
-        let place = Place::new(queue, facts.expiry, target.now).replacing(target.found.is_some());
+        let place = Place::new(queue, facts.expiry, target.now);
+        if let Some(found) = target.found
+            && let Some(cas) = self.replace(found, place, &mut draft)
+        {
+            return Ok(shown(facts.cas, cas));
+        }
+        let place = place.replacing(target.found.is_some());
         let len = draft.len();
         let segment = match self.log.room(place, len) {
             Some(segment) => segment,
@@ -305,6 +312,37 @@ impl Shard {
         self.stats.stored_bytes += len as u64;
         self.work_ahead(len, target);
         Ok(shown(facts.cas, cas))
+    }
+
+    /// Writes an item over the one it replaces, if they are as long, and answers its CAS value. The first time an
+    /// item is replaced by one as long, its draft is only given what it takes the next time.
+    fn replace(&mut self, found: Found, place: Place, draft: &mut Draft<'_>) -> Option<u64> {
+        if LargeItems::number(found.location).is_some() || draft.cas.is_some() || !draft.sources.is_empty() {
+            return None;
+        }
+        let old = self.log.header(found.location);
+        let counts_alike =
+            old.value_len() == draft.value_len() && (old.client_flags() == 0) == (draft.client_flags == 0);
+        if !counts_alike || old.sources(self.log.at(found.location).1).is_some() {
+            return None;
+        }
+        draft.version = Some(0);
+        let cas_before = self.item(found.location).cas_known();
+        draft.uses = old.uses();
+        let Some(cas) = self.log.replace(found.location, &old, place, *draft, cas_before.0) else {
+            draft.uses = 0;
+            return None;
+        };
+        if let (cas, true) = cas_before {
+            self.log.forget_cas(cas);
+        }
+        let (id, _) = self.log.split(found.location);
+        if let Some(look) = self.look.as_mut().filter(|look| look.segment == id) {
+            look.left.add(draft.expiry, old.len());
+        }
+        self.stats.total_items += 1;
+        self.stats.stored_bytes += old.len() as u64;
+        Some(cas)
     }
 
     fn store_large(

@@ -44,6 +44,7 @@ fn payload() -> impl Strategy<Value = Payload> {
     };
     prop_oneof![
         4 => filled(0..200).prop_map(Payload::Bytes),
+        4 => filled(40..41).prop_map(Payload::Bytes),
         2 => filled(0..2000).prop_map(Payload::Bytes),
         1 => filled(0..24).prop_map(Payload::Short),
         1 => filled(0..3000).prop_map(Payload::Received),
