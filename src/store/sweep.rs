@@ -40,6 +40,9 @@ const DEAD_PART: usize = 12;
 /// The same when nothing may be evicted.
 const COMPACT_BELOW_WITHOUT_EVICTION: usize = 94;
 
+/// Bytes copied for ten bytes stored beyond which only items that were used are copied.
+const MOST_COPIES: u64 = 15;
+
 /// Oldest segments of a queue among which the one with the least live bytes goes first.
 const OLDEST: usize = 4;
 
@@ -172,7 +175,7 @@ impl Shard {
             }
         }
         if let Some((_, id)) = near.or(least)
-            && (self.no_evictions || dead * DEAD_PART > written)
+            && (self.no_evictions || dead * DEAD_PART > written && self.may_copy())
         {
             return Some((id, true));
         }
@@ -188,6 +191,11 @@ impl Shard {
         });
         let open = queues.flat_map(|queue| self.log.queue(queue).front()).next();
         Some((*oldest.or(open)?, false))
+    }
+
+    /// Whether what is copied for the sake of memory or hits is little beside what is stored.
+    fn may_copy(&self) -> bool {
+        self.stats.carried_bytes * 10 <= self.stats.stored_bytes * MOST_COPIES
     }
 
     fn carry_or_evict(&mut self, drain: Drain, location: Location, header: &Header, now: Now) {
@@ -215,6 +223,7 @@ impl Shard {
             uses: header.uses(),
             idle: now.seconds().saturating_sub(header.last_used(segment.opened)),
             age: now.seconds().saturating_sub(segment.opened),
+            may_copy: self.may_copy(),
         };
         let carried = match drain.compact {
             true => self.carry(found, header, None, candidate.uses, now),

@@ -72,6 +72,8 @@ pub(super) struct Candidate {
     pub idle: u32,
     /// Seconds since it was written or last carried on.
     pub age: u32,
+    /// Whether so little has been copied that an item nobody used may be.
+    pub may_copy: bool,
 }
 
 /// What becomes of an item whose segment is given up.

@@ -13,7 +13,7 @@ pub(in crate::store) struct Ranked {
 }
 
 /// Share of the bytes of main segments that is carried on.
-const KEEP: f32 = 0.5;
+const KEEP: f32 = 0.65;
 /// Bytes lately seen among which an item's rank is found.
 const LATELY: f32 = (4 << 20) as f32;
 
@@ -30,7 +30,7 @@ impl Ranked {
         let score = (f32::from(item.uses) + 0.5) / item.len as f32 / recency;
         let best = self.scores.is_among_best(score, item.len, KEEP, LATELY);
         match item.uses {
-            0 if best => Fate::Carry { queue: MAIN, uses: 0 },
+            0 if best && item.may_copy => Fate::Carry { queue: MAIN, uses: 0 },
             _ => self.queues.fate(item),
         }
     }
