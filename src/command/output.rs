@@ -141,7 +141,18 @@ impl Output {
             self.bytes.clear();
             self.bytes.shrink_to(Output::KEEP);
             self.sent = 0;
+        } else if self.sent >= Output::FULL.max(self.bytes.len() - self.sent) {
+            self.forget_sent();
         }
+    }
+
+    /// Moves what waits to the front. A client that reads slowly but steadily may never leave it empty.
+    fn forget_sent(&mut self) {
+        self.bytes.drain(..self.sent);
+        for large in &mut self.large {
+            large.position -= self.sent;
+        }
+        self.sent = 0;
     }
 }
 
@@ -150,4 +161,71 @@ impl Output {
 pub struct Mark {
     bytes: usize,
     large: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Change, Expiry, Key, Lookup, NewItem, NewValue, Now, Options, Store};
+
+    fn now() -> Now {
+        Now::new(Now::EARLIEST, 1_700_000_000)
+    }
+
+    /// A store with one long value under the key `k`.
+    fn store_with(value: &[u8]) -> Store {
+        let store =
+            Store::new(&Options { limit: 64 << 20, item_limit: 1 << 20, no_evictions: false, workers: 1 });
+        let item = NewItem::plain(NewValue::Bytes(value), 0, Expiry::NEVER);
+        store.update(Key::new(b"k").expect("a good key"), now(), |_: Lookup<'_, '_>| (Change::Put(item), ()));
+        store
+    }
+
+    fn put_item(store: &Store, output: &mut Output) {
+        store.read(Key::new(b"k").expect("a good key"), now(), |found| {
+            output.put_value(found.expect("it was stored").value());
+        });
+    }
+
+    /// Takes up to `count` bytes as a socket would.
+    fn write(output: &mut Output, count: usize, written: &mut Vec<u8>) {
+        let mut slices = [IoSlice::new(&[]); 4];
+        let filled = output.slices(&mut slices);
+        let mut left = count;
+        let before = written.len();
+        for slice in &slices[..filled] {
+            let part = slice.len().min(left);
+            written.extend_from_slice(&slice[..part]);
+            left -= part;
+        }
+        output.advance(written.len() - before);
+    }
+
+    #[test]
+    fn a_reader_that_never_catches_up_costs_no_more_than_what_waits() {
+        let value = vec![b'v'; 100_000];
+        let store = store_with(&value);
+        let (mut output, mut expected, mut written) = (Output::default(), Vec::new(), Vec::new());
+        for round in 0..500u32 {
+            while !output.is_full() {
+                let head = round.to_string().repeat(2000);
+                output.put(head.as_bytes());
+                expected.extend_from_slice(head.as_bytes());
+                if round % 7 == 0 {
+                    put_item(&store, &mut output);
+                    expected.extend_from_slice(&value);
+                }
+            }
+            write(&mut output, 9_999, &mut written);
+            assert!(
+                output.bytes.capacity() <= 8 * Output::FULL,
+                "{} in round {round}",
+                output.bytes.capacity()
+            );
+        }
+        while !output.is_empty() {
+            write(&mut output, 9_999, &mut written);
+        }
+        assert!(written.len() > 20 * Output::FULL && written == expected);
+    }
 }
