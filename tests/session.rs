@@ -1,5 +1,6 @@
 //! A session in memory: however its bytes are cut, the answers are the same, and what is pending stays bounded.
 
+use memcarp::command::auth::Users;
 use memcarp::command::{Address, Connection, Context, Counts, Engine, Output, Session, Step};
 use memcarp::config::Config;
 use memcarp::store::Now;
@@ -145,5 +146,36 @@ fn a_get_of_any_length_is_answered_as_it_comes() {
 fn a_long_line_that_is_no_get_closes() {
     let mut client = Client::new(Config::default());
     client.send(&[b'x'; 2049], &mut Vec::new());
+    assert!(client.closed);
+}
+
+/// The longest key there is, last on a line that is answered as it comes, cut anywhere: also between CR and LF.
+#[test]
+fn the_last_key_of_a_long_get_may_be_as_long_as_any() {
+    let key = "k".repeat(250);
+    let head = format!("set {key} 0 0 1\r\n1\r\nget{}", " missing".repeat(5000));
+    let expected = format!("STORED\r\nVALUE {key} 0 1\r\n1\r\nEND\r\nMN\r\n");
+    let tail = format!(" {key}\r\nmn\r\n");
+    for cut in 0..=tail.len() {
+        let (one, other) = tail.as_bytes().split_at(cut);
+        assert!(replies(&[head.as_bytes(), one, other]) == expected.as_bytes(), "cut at {cut}");
+    }
+    let too_long = format!("{head} {key}k\r\nmn\r\n");
+    let error = "STORED\r\nCLIENT_ERROR bad command line format\r\nMN\r\n";
+    assert!(replies(&[too_long.as_bytes()]) == error.as_bytes());
+}
+
+/// A line and the block of a login are waited for in one buffer: together they may not be longer than it is.
+#[test]
+fn a_login_that_would_fill_the_input_closes() {
+    let path = std::env::temp_dir().join(format!("memcarp-session-{}", std::process::id()));
+    std::fs::write(&path, "u:p\n").expect("a file for the test");
+    let users = Users::read(&path).expect("it has just been written");
+    std::fs::remove_file(&path).expect("it has just been written");
+    let mut client = Client::new(Config::default());
+    client.engine.set_users(Some(users));
+    let line = format!("set k 0 0 16000{}\r\n", " ".repeat(60_000));
+    client.send(line.as_bytes(), &mut Vec::new());
+    client.send(&[b'x'; 16_000], &mut Vec::new());
     assert!(client.closed);
 }

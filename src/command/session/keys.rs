@@ -59,7 +59,8 @@ impl Session {
             let before = keys.rest().len();
             let Some(field) = keys.next() else { break };
             let may_go_on = line_end.is_none() && keys.rest().is_empty();
-            if field.len() > protocol::MAX_KEY_LEN {
+            let ends_in_half_a_line_end = may_go_on && field.ends_with(b"\r");
+            if field.len() - usize::from(ends_in_half_a_line_end) > protocol::MAX_KEY_LEN {
                 if let Some(start) = start {
                     output.truncate(start);
                 }

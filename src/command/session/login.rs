@@ -4,7 +4,7 @@ use super::{Context, Flow, Input, Session, State, Step};
 use crate::command::auth::MAX_TOKEN_LEN;
 use crate::command::output::Output;
 use crate::command::reply::put_error;
-use crate::protocol::{self, Error, Fields};
+use crate::protocol::{self, Error, Fields, MAX_PARTIAL_LINE};
 
 impl Session {
     /// Answers a line of a client that has not said who it is; `None` if nobody needs to.
@@ -36,7 +36,9 @@ impl Session {
         }
         let len = len as usize;
         let Some(block) = input.rest().get(line_len..line_len + len + 2) else {
-            return Some(Flow::Stop(Step::Read));
+            // Both together have to fit in the input.
+            let step = if line_len > MAX_PARTIAL_LINE { Step::Close } else { Step::Read };
+            return Some(Flow::Stop(step));
         };
         input.at += line_len + len + 2;
         context.counts.general.auth_cmds.increment();
