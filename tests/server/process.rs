@@ -184,3 +184,15 @@ fn udp_is_asked_for_and_told_not_to_be_served() {
     std::io::Read::read_to_string(server.process.stderr.as_mut().unwrap(), &mut said).unwrap();
     assert!(said.contains("UDP port 11211 is not served"), "{said}");
 }
+
+#[test]
+fn a_stderr_that_is_gone_stops_nobody() {
+    let mut server = Started::with(&[]);
+    drop(server.process.stderr.take());
+    let mut client = server.connect();
+    assert_eq!(client.say("verbosity 2\r\n"), "OK\r\n");
+    for _ in 0..3 {
+        assert_eq!(client.say("get a\r\n"), "END\r\n");
+        assert_eq!(server.connect().say("get a\r\n"), "END\r\n");
+    }
+}

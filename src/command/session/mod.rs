@@ -17,6 +17,7 @@ use crate::command::storing::Storing;
 use crate::command::watch::Watcher;
 use crate::protocol::{self, Admin, AdminVerb, Refusal, Request};
 use crate::store::{Incoming, Now};
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -343,6 +344,7 @@ fn streamed(request: Admin<'_>) -> Option<&'static [u8]> {
 /// `-vv` shows every command on standard error.
 fn trace_line(line: &[u8], context: &Context<'_>) {
     if context.engine.verbosity.load(Ordering::Relaxed) >= 2 {
-        eprintln!("<{} {}", context.connection.fd, line.escape_ascii());
+        // A stderr that is gone stops nobody.
+        let _ = writeln!(std::io::stderr(), "<{} {}", context.connection.fd, line.escape_ascii());
     }
 }
