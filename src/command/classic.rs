@@ -233,7 +233,11 @@ pub(super) fn touch(request: &Touch<'_>, output: &mut Output, context: &Context<
                 (Change::Keep, false)
             }
         });
-    output.put(if touched.answer { b"TOUCHED\r\n" } else { b"NOT_FOUND\r\n" });
+    match touched.answer {
+        _ if touched.refused => put_error(Error::NoMemory, output),
+        true => output.put(b"TOUCHED\r\n"),
+        false => output.put(b"NOT_FOUND\r\n"),
+    }
 }
 
 /// incr, decr.

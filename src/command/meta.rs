@@ -28,6 +28,7 @@ pub(super) fn get(request: &Meta<'_>, output: &mut Output, context: &Context<'_>
         });
     }
     let origin = origin_by_rules(key, context);
+    let start = output.mark();
     let updated =
         store.update(key, now, |lookup| match (note::lookup(key, lookup, context), flags.vivify()) {
             (Ok(item), _) => {
@@ -55,6 +56,7 @@ pub(super) fn get(request: &Meta<'_>, output: &mut Output, context: &Context<'_>
             }
         });
     if updated.refused {
+        output.truncate(start);
         put_error(Error::NoMemory, output);
     } else if updated.answer {
         put_vivified(request, key, updated.cas, output, context);

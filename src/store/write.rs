@@ -38,6 +38,9 @@ struct Facts {
     fetched: bool,
     last_used: u32,
     cas: CasChange,
+    /// It takes the place of an item about as long, and its writer cannot be told to go without: if there is no other
+    /// memory, it goes beyond the limit.
+    in_place: bool,
 }
 
 /// How often a store tries again when others take the memory it has made free.
@@ -54,6 +57,8 @@ impl Shard {
             fetched: false,
             last_used: target.now.seconds(),
             cas: if new.cas == CasChange::Keep { CasChange::Next } else { new.cas },
+            // A number that is counted on.
+            in_place: target.found.is_some() && matches!(new.value, NewValue::Short(_)),
         };
         let size = memcached_size(target.key.as_bytes().len(), new.value.len(), new.client_flags != 0);
         let derivation = match new.origin {
@@ -112,6 +117,7 @@ impl Shard {
             fetched: false,
             last_used: target.now.seconds(),
             cas: if cas == CasChange::Keep { CasChange::Next } else { cas },
+            in_place: false,
         };
         let len = item.value().len() + more.len();
         let class = class_of(memcached_size(target.key.as_bytes().len(), len, facts.client_flags != 0));
@@ -232,6 +238,7 @@ impl Shard {
                 CasChange::Keep => CasChange::Next,
                 change => change,
             },
+            in_place: true,
         };
         let keep = amend.cas == CasChange::Keep;
         self.with_scratch(|shard, scratch| {
@@ -253,7 +260,7 @@ impl Shard {
         derivation: Option<Derivation>,
         value: [&[u8]; 2],
     ) -> Result<u64, Refused> {
-        if derivation.is_some() && self.no_evictions && self.pool.is_over() {
+        if derivation.is_some() && self.no_evictions && self.pool.is_over() && !facts.in_place {
             return Err(Refused);
         }
         if value[0].len() + value[1].len() > self.inline_limit {
@@ -295,7 +302,9 @@ impl Shard {
         let segment = match self.log.room(place, len) {
             Some(segment) => segment,
             None => {
-                let segment = self.open_segment(place, target)?;
+                let no_longer = |found: Found| self.record_len(found.location).is_none_or(|old| len <= old);
+                let in_place = facts.in_place || target.found.is_some_and(no_longer);
+                let segment = self.open_segment(place, target, in_place)?;
                 // Making room may have moved the item that is replaced, or evicted it.
                 target.found = self.lookup(target.hash, key);
                 segment
@@ -398,15 +407,19 @@ impl Shard {
         }
     }
 
-    /// Opens a segment, with memory of the pool, or of what is evicted here or elsewhere.
-    fn open_segment(&mut self, place: Place, target: Target<'_>) -> Result<u32, Refused> {
+    /// Opens a segment, with memory of the pool, or of what is evicted here or elsewhere, or else `beyond` the limit.
+    /// What stores in place leave behind is compacted once it is a sixteenth, so that this does not add up.
+    fn open_segment(&mut self, place: Place, target: Target<'_>, beyond: bool) -> Result<u32, Refused> {
         for _ in 0..PATIENCE {
             if let Some(block) = self.spare.take().or_else(|| self.pool.try_block()) {
                 return Ok(self.log.open(place, block, target.now));
             }
-            self.make_room(target)?;
+            if self.make_room(target).is_err() {
+                break;
+            }
         }
-        Err(Refused)
+        let block = if beyond { self.pool.block() } else { None };
+        Ok(self.log.open(place, block.ok_or(Refused)?, target.now))
     }
 
     /// Evicts something: here, or in another shard if that is fairer or there is nothing here.
@@ -434,6 +447,11 @@ impl Shard {
     fn inherited(&self, found: Option<Found>) -> Option<Derivation> {
         let named = self.named(found?.location)?;
         Some(self.sources.inherit(named))
+    }
+
+    /// Bytes of an item's record; `None` if it is a large one.
+    fn record_len(&self, location: Location) -> Option<usize> {
+        LargeItems::number(location).is_none().then(|| self.log.header(location).len())
     }
 
     fn queue_of(&self, location: Location) -> Option<u8> {
