@@ -210,6 +210,10 @@ impl Connection {
     /// Reads once: straight into a value's place if one is being received, otherwise into the input. 0 is the end.
     fn read(&mut self, desk: &mut Desk, worker: &Worker) -> io::Result<Poll<usize>> {
         let mut into_value = false;
+        // A value takes memory as it comes: for what has only been announced there is none.
+        if !self.socket.may_read() {
+            return Ok(Poll::Pending);
+        }
         let space = match desk.session.space() {
             Some(space) if !space.is_empty() && desk.input.is_empty() => {
                 into_value = true;
@@ -282,7 +286,7 @@ impl Connection {
             Cleared::Needed(desk) => self.desk = Some(desk),
             Cleared::Away(kept) => self.kept = kept,
         }
-        if self.kept.as_mut().is_some_and(|kept| kept.receives_value()) {
+        if self.kept.as_ref().is_some_and(|kept| kept.receives_value()) {
             self.entry.set_state(State::ReadValue);
         }
     }

@@ -17,8 +17,8 @@ pub(super) struct Kept {
 
 impl Kept {
     /// Whether it is a long value that is waited for.
-    pub(super) fn receives_value(&mut self) -> bool {
-        self.session.space().is_some()
+    pub(super) fn receives_value(&self) -> bool {
+        self.session.receives_value()
     }
 }
 

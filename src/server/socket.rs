@@ -93,6 +93,14 @@ impl Socket {
         matches!(&self.stream, Stream::Tls(stream) if stream.is_handshaking())
     }
 
+    /// Whether a read may find something, as far as can be told without one.
+    pub(super) fn may_read(&mut self) -> bool {
+        match &mut self.stream {
+            Stream::Tls(stream) => self.ready.is_readable() || stream.has_read_ahead(),
+            Stream::Tcp(_) | Stream::Unix(_) => self.ready.is_readable(),
+        }
+    }
+
     /// Reads what is there; 0 is the end. A read that does not fill `buffer` has emptied the socket, and the next one
     /// does not ask the system until the poll has told of more.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Poll<io::Result<usize>> {

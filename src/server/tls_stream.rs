@@ -4,7 +4,7 @@ use super::socket::Ready;
 use crate::command::Engine;
 use mio::net::TcpStream;
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -37,6 +37,11 @@ impl TlsStream {
     /// Whether something is owed to the client that the socket has not taken yet.
     pub(super) fn owes(&self) -> bool {
         self.session.wants_write()
+    }
+
+    /// Whether something has been deciphered and not been read yet, if only the end.
+    pub(super) fn has_read_ahead(&mut self) -> bool {
+        !matches!(self.session.reader().fill_buf(), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Reads what has been received and deciphered; 0 is the end.

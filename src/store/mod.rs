@@ -25,6 +25,7 @@ mod write;
 use ahash::RandomState;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use change::{Amend, CasChange, Change, NewItem, NewValue, Origin, Short, Updated};
 pub use class::{CLASS_COUNT, chunk_size, class_of, memcached_size};
@@ -90,6 +91,8 @@ struct Inner {
     sources: Arc<Sources>,
     item_limit: usize,
     inline_limit: usize,
+    /// Bytes of values that are on their way in.
+    incoming: AtomicUsize,
 }
 
 /// Where a [`Store::scan`] goes on.
@@ -124,6 +127,7 @@ impl Store {
                 sources,
                 item_limit: options.item_limit,
                 inline_limit,
+                incoming: AtomicUsize::new(0),
             }),
         }
     }
@@ -313,6 +317,17 @@ impl Inner {
 
     fn pool(&self) -> &Arc<Pool> {
         &self.pool
+    }
+
+    /// Counts memory for values that are on their way in; false if they would have more than they may.
+    fn reserve_incoming(&self, bytes: usize) -> bool {
+        let most = (self.pool.limit() / 2).max(self.item_limit);
+        let fits = |taken: usize| taken.checked_add(bytes).filter(|&sum| sum <= most);
+        self.incoming.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    }
+
+    fn release_incoming(&self, bytes: usize) {
+        self.incoming.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Makes some memory free for a value that is on its way in; false if that is not possible.

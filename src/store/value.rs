@@ -188,6 +188,9 @@ impl fmt::Debug for Chunk {
 }
 
 /// A value being received: memory is taken chunk by chunk as bytes arrive, and given back if it is dropped.
+///
+/// Nothing in such memory can be evicted, and a client may take its time: all of them together get half of the budget
+/// at most, or as much as one of the largest items needs.
 pub struct Incoming {
     store: Arc<Inner>,
     len: usize,
@@ -221,8 +224,16 @@ impl Incoming {
     /// then the value will never be whole.
     pub fn space(&mut self) -> Option<&mut [u8]> {
         if self.filled == self.capacity && self.filled < self.len {
-            let chunk = self.chunk(self.len - self.filled)?;
-            self.capacity += chunk.bytes().len();
+            let len = self.next_len();
+            if !self.store.reserve_incoming(len) {
+                return None;
+            }
+            self.capacity += len;
+            let Some(chunk) = self.chunk(len) else {
+                self.capacity -= len;
+                self.store.release_incoming(len);
+                return None;
+            };
             self.chunks.push(Arc::new(chunk));
         }
         let left = self.capacity - self.filled;
@@ -238,16 +249,26 @@ impl Incoming {
         assert!(self.filled <= self.capacity, "more bytes filled than there was space");
     }
 
-    pub(super) fn into_value(self) -> LargeValue {
+    pub(super) fn into_value(mut self) -> LargeValue {
         debug_assert_eq!(self.missing(), 0);
-        LargeValue::new(self.chunks)
+        LargeValue::new(std::mem::take(&mut self.chunks))
     }
 
-    /// Memory for the next of the bytes still missing. What is less than a block is cut into powers of two and a
-    /// remainder, so that the allocator finds room for it in what others left.
-    fn chunk(&self, missing: usize) -> Option<Chunk> {
+    /// How long the next chunk is. What is less than a block is cut into powers of two and a remainder, so that the
+    /// allocator finds room for it in what others left.
+    fn next_len(&self) -> usize {
+        let (missing, block_len) = (self.missing(), self.store.pool().block_len());
+        match 1 << missing.ilog2() {
+            _ if missing >= block_len => block_len,
+            power if power >= 4 << 10 => power,
+            _ => missing,
+        }
+    }
+
+    /// Memory for the next bytes, a block if that is how long it is.
+    fn chunk(&self, len: usize) -> Option<Chunk> {
         let pool = self.store.pool();
-        let memory = if missing >= pool.block_len() {
+        let memory = if len == pool.block_len() {
             Memory::Block(loop {
                 if let Some(block) = pool.try_block() {
                     break block;
@@ -257,10 +278,6 @@ impl Incoming {
                 }
             })
         } else {
-            let len = match 1 << missing.ilog2() {
-                power if power >= 4 << 10 => power,
-                _ => missing,
-            };
             while !pool.try_charge(LargeValue::cost_of(len)) {
                 if !self.store.make_room() {
                     return None;
@@ -269,6 +286,12 @@ impl Incoming {
             Memory::Heap(vec![0; len].into())
         };
         Some(Chunk { memory, pool: pool.clone() })
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.store.release_incoming(self.capacity);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod client;
 mod connections;
+mod full;
 mod limit;
 mod process;
 mod reloading;

@@ -191,6 +191,11 @@ impl Session {
         }
     }
 
+    /// Whether a long value is being received. Takes no memory for it, as [`Session::space`] does.
+    pub fn receives_value(&self) -> bool {
+        matches!(&self.state, State::Receiving(receiving) if receiving.incoming.missing() > 0)
+    }
+
     /// Says that `count` bytes have been read into [`Session::space`].
     pub fn received(&mut self, count: usize) {
         if let State::Receiving(receiving) = &mut self.state {
