@@ -174,8 +174,13 @@ mod tests {
 
     /// A store with one long value under the key `k`.
     fn store_with(value: &[u8]) -> Store {
-        let store =
-            Store::new(&Options { limit: 64 << 20, item_limit: 1 << 20, no_evictions: false, workers: 1 });
+        let store = Store::new(&Options {
+            limit: 64 << 20,
+            item_limit: 1 << 20,
+            no_evictions: false,
+            eviction: Default::default(),
+            workers: 1,
+        });
         let item = NewItem::plain(NewValue::Bytes(value), 0, Expiry::NEVER);
         store.update(Key::new(b"k").expect("a good key"), now(), |_: Lookup<'_, '_>| (Change::Put(item), ()));
         store
