@@ -16,17 +16,18 @@ PATIENCE = 20  # seconds that no wait of a test exceeds
 class Server:
     """A server process on 127.0.0.1 that can be stopped and started again on its port."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, options=()):
         self.binary = os.environ.get("MEMCARP", "/usr/bin/memcached")
         self.ports = pathlib.Path(directory) / "ports"
         self.log = pathlib.Path(directory) / "log"
         self.port = -1
+        self.options = list(options)
         self.process = None
         self.start()
 
     def start(self):
         self.ports.unlink(missing_ok=True)
-        command = [self.binary, "-u", "root", "-l", "127.0.0.1", "-p", str(self.port)]
+        command = [self.binary, "-u", "root", "-l", "127.0.0.1", "-p", str(self.port), *self.options]
         environment = dict(os.environ, MEMCACHED_PORT_FILENAME=str(self.ports))
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
