@@ -102,7 +102,8 @@ def test_filling_the_cache_again_changes_nothing(cache):
     gallery = Gallery(cache)
     gallery.upload(1, "a cat")
     assert gallery.thumbnail(1, "small") == "a cat in small"
-    assert not cache.add("photo:1", "another")
+    cache.add("photo:1", "another")
+    assert cache.get("photo:1") == "a cat"
     assert gallery.thumbnail(1, "small") == "a cat in small"
     assert gallery.drawn == ["thumb:1:small"]
 
