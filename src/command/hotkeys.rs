@@ -2,7 +2,7 @@
 //!
 //! Each worker keeps its own list by the Space-Saving method (Metwally, Agrawal, El Abbadi 2005): a key that is not in
 //! a full list takes the place of the one counted least and goes on from its count, which is then the most the new
-//! one's count can be too high. A key with more than one in [`PLACES`] of the lookups is in the list for certain.
+//! one's count can be too high. A key with more than one in `PLACES` of the lookups is in the list for certain.
 
 use super::counts::Counter;
 use parking_lot::Mutex;
