@@ -3,6 +3,59 @@
 //! There are two ways to an item. [`Store::read`] shows it to a closure; [`Store::update`] shows it to a closure that
 //! decides what becomes of it. Either way the closure runs under the one lock of the key's shard, so what it sees
 //! cannot change before its decision is carried out. Closures must be short and must not call the store.
+//!
+//! # Where things are
+//!
+//! ```text
+//!            hash of the key: 64 bits
+//!            ┌ tag: top 27 ─────────┬───────────────┬ shard ┐
+//!            └──────┬───────────────┴───────────────┴───┬───┘
+//!                   │                                   └─> which of the shards, each behind its lock
+//!  index            ▼            slots in the order of their tags, about 88 % in use
+//!  ┌────────────┬────────────┬───────┬────────────┬────────────┐      slot, 8 bytes:
+//!  │ tag, place │ tag, place │ empty │ tag, place │ tag, place │      27 bits tag, 37 bits place
+//!  └────────────┴─────┬──────┴───────┴────────────┴─────┬──────┘
+//!                     │ segment and offset              │ "large", number
+//!  log                ▼                                 ▼
+//!  ┌ segment ───────────────────────────────┐   ┌ large item ──────────────────┐
+//!  │ item │ item │ dead │ item │ item │ free │   │ key, flags, CAS, ...         │
+//!  └────────────┬───────────────────────────┘   │ value: shared chunks of bytes│
+//!               ▼                               └──────────────────────────────┘
+//!  flags 1 · key length 1 · last use 2 · value length 1-3 · [extra flags 1 · version 1 · deadline 4 ·
+//!  client flags 4 · CAS 8 · sources] · key · value            in brackets: only if the item has it
+//! ```
+//! - An item is appended to an open **segment** of its shard and never moves until its segment is given up. Segments
+//!   are all of one size, some hundreds to a shard, so nothing fragments. There are open segments for several spans of
+//!   time to live (items of a segment end together), and for items that replace others (they die together).
+//! - Its **CAS value** is its place: the segment's number and its offset, which is unique and rises. Only when a
+//!   client may have seen it does an item keep it, stored, when it is moved. An item as long as the one it replaces is
+//!   written over it from the second time on; its version is added to the offset.
+//! - The **index** grows and shrinks a few slots at a time, without ever reading an item (`index.rs`). A dump walks it
+//!   in the order of hashes, which nothing that happens in between changes.
+//! - A value too long for a segment is kept in **chunks beside the log**, shared with whoever sends it.
+//! - All of it is charged to **one budget** (`pool.rs`), in memory straight from the system: given back, it is gone
+//!   from the process whatever its allocator.
+//!
+//! # Who stays
+//!
+//! When memory is short, a segment is given up, a bit with each store, so that no store waits for all of it. What has
+//! been deleted, replaced, flushed or expired is passed over; of the others the policy (`eviction/`) says which are
+//! carried on, that is written again to an open segment. By default:
+//!
+//! - New items go through a small queue of segments. One that is read there is carried to the main queue; one that is
+//!   not goes, but two bytes of its hash are remembered for a while. If it is stored again while they are, it should
+//!   have been kept: it goes to the main queue at once, and the small queue becomes a bit longer.
+//! - In the main queue an item that was read since it was last carried is carried on. Of those that were not, those
+//!   are carried that promise most hits for their bytes: small ones, used lately and often. About a third of the
+//!   bytes goes, and of these the hash is remembered as well (for the main queue to become longer).
+//! - When more than a twelfth of the memory is dead, the segment with the least live in it is compacted instead:
+//!   what lives is moved together with that of others, at its place in the queue.
+//!
+//! So what is used stays through any flood or scan of what is not, memory is full of live items, and copying is
+//! bounded: beyond 1.5 bytes for one stored, only items that were read are copied.
+//!
+//! A shard that holds less than its share never evicts for others; the one that holds most does. Expired items are
+//! cleared away in the background ([`Store::maintain`]), segments whose items have all ended first.
 
 mod change;
 mod check;
