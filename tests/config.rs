@@ -48,11 +48,25 @@ fn metrics_are_where_they_are_asked_for() {
     assert_eq!(read(&["--metrics-listen", "off"]).metrics, MetricsListen::Off);
     assert_eq!(read(&["--metrics-listen=*:9151"]).metrics, at("*", 9151));
     assert_eq!(read(&["--metrics-listen", "off", "--metrics-listen", "[::1]:0"]).metrics, at("::1", 0));
+    assert!(read(&[]).metrics_allow.is_empty());
+    assert!(!read(&["--metrics-allow", "::1"]).metrics_allow.admit([127, 0, 0, 1].into()));
     let refused = try_read(&["--metrics-listen", "9150"]).expect_err("that is a port only");
     assert_eq!(refused.exit(), 64);
     assert_eq!(
         refused.to_string(),
         "--metrics-listen 9150: write HOST:PORT, *:PORT for every address, or off"
+    );
+}
+
+#[test]
+fn networks_accumulate_and_a_listener_has_its_own() {
+    let config = read(&["--allow", "10.0.0.0/8", "-l", "allow[127.0.0.1]:*", "--allow=192.168.0.0/16"]);
+    assert!(config.allow.admit([10, 1, 2, 3].into()) && config.allow.admit([192, 168, 1, 1].into()));
+    assert!(!config.allow.admit([127, 0, 0, 1].into()));
+    assert!(config.listen[0].allow.admit([127, 0, 0, 1].into()));
+    assert_eq!(
+        refused(&["--allow", "10.1.2.3/8"]),
+        (64, "--allow 10.1.2.3/8: 10.1.2.3/8 is an address within 10.0.0.0/8; write that, or the address alone".into())
     );
 }
 

@@ -159,6 +159,8 @@ pub struct Connections {
     pub total: AtomicU64,
     /// Connections turned away at the limit.
     pub rejected: AtomicU64,
+    /// Connections closed because their addresses may not connect.
+    pub not_allowed: AtomicU64,
     /// Times accepting was stopped at the limit.
     pub listen_disabled: AtomicU64,
     /// Microseconds during which accepting was stopped.

@@ -170,6 +170,7 @@ impl Engine {
         for counter in [
             &connections.total,
             &connections.rejected,
+            &connections.not_allowed,
             &connections.listen_disabled,
             &connections.listen_disabled_micros,
             &self.watch.written,

@@ -5,6 +5,7 @@ use super::engine::Engine;
 use super::hotkeys::ONE_IN;
 use super::stats::Lines;
 use crate::store::Now;
+use std::sync::atomic::Ordering::Relaxed;
 
 pub(super) fn put(mut lines: Lines<'_>, engine: &Engine, now: Now) {
     let store = engine.store_stats(now);
@@ -28,6 +29,7 @@ pub(super) fn put(mut lines: Lines<'_>, engine: &Engine, now: Now) {
     lines.add("expire_on_update_updates", store.source_updates);
     lines.add("expire_on_update_expired", totals.outdated);
     lines.add("expire_on_update_refused", totals.outdated_stores);
+    lines.add("connections_not_allowed", engine.connections.not_allowed.load(Relaxed));
 }
 
 /// `stats hotkeys`: the keys asked for most lately, each with its share of all lookups and by how much that may be too

@@ -186,8 +186,7 @@ mod tests {
 
     #[test]
     fn what_was_asked_for_is_shown() {
-        let listen =
-            |host: &str, port| Listen { host: host.to_owned(), port, tls: ListenTls::Inherit, tag: None };
+        let listen = |host: &str, port| Listen { host: host.to_owned(), port, ..Listen::default() };
         let tls = Tls {
             chain_cert: "/c".into(),
             key: "/k".into(),

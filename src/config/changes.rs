@@ -4,16 +4,18 @@ use super::Config;
 
 impl Config {
     /// The long names of the options that `new` changes and that a running server cannot take over. Those without
-    /// effect are left out, and so are the rules and `verbose`, which it can.
+    /// effect are left out, and so are the rules, `verbose`, `allow` and `metrics-allow`, which it can.
     pub fn fixed_changes(&self, new: &Config) -> Vec<&'static str> {
         // Every field is named, so that a new one is thought of here.
         let Config {
             tcp_port,
             udp_port,
             listen,
+            allow: _,
             unix_socket,
             unix_mask,
             metrics,
+            metrics_allow: _,
             daemon,
             pidfile,
             user,

@@ -1,11 +1,11 @@
 //! A configuration while it is being read: what each option says, and the rules between options at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::error::{Error, FAILURE, OS, USAGE};
 use super::value::Value;
-use super::{Config, ListenTls, Port, Protocol, Tls, listen};
+use super::{Config, ListenTls, Networks, Port, Protocol, Tls, listen};
 
 /// What was written so far, over the defaults.
 #[derive(Debug, Default)]
@@ -20,10 +20,8 @@ pub struct Draft {
     pub ssl: Ssl,
     port_given: bool,
     udp_port: Option<Port>,
-    /// Whether the list of addresses comes from the source being read now, and so grows.
-    listen_grows: bool,
-    /// The same of the number of `-v`.
-    verbosity_grows: bool,
+    /// Options that add to what was written before in the source being read now.
+    grow: BTreeSet<&'static str>,
     /// Where what is being read stands; nowhere on the command line.
     place: Option<Place>,
     /// Where the options stand that were not settled on the command line.
@@ -104,8 +102,7 @@ pub fn set<T>(place: &mut T, value: Result<T, Error>) -> Result<(), Error> {
 impl Draft {
     /// What follows was written in another place (a file, then the command line), which wins over what was read.
     pub fn next_source(&mut self) {
-        self.listen_grows = false;
-        self.verbosity_grows = false;
+        self.grow.clear();
         self.place = None;
     }
 
@@ -138,10 +135,30 @@ impl Draft {
     /// `-l`.
     pub fn listen(&mut self, value: Value<'_>) -> Result<(), Error> {
         let listeners = listen::read(&value.text())?;
-        if !std::mem::replace(&mut self.listen_grows, true) {
+        if self.grow.insert("listen") {
             self.config.listen.clear();
         }
         self.config.listen.extend(listeners);
+        Ok(())
+    }
+
+    /// `--allow`.
+    pub fn allow(&mut self, value: Value<'_>) -> Result<(), Error> {
+        let networks = Networks::read(&value.text(), ',')?;
+        if self.grow.insert("allow") {
+            self.config.allow = Networks::default();
+        }
+        self.config.allow.extend(networks);
+        Ok(())
+    }
+
+    /// `--metrics-allow`.
+    pub fn metrics_allow(&mut self, value: Value<'_>) -> Result<(), Error> {
+        let networks = Networks::read(&value.text(), ',')?;
+        if self.grow.insert("metrics-allow") {
+            self.config.metrics_allow = Networks::default();
+        }
+        self.config.metrics_allow.extend(networks);
         Ok(())
     }
 
@@ -150,8 +167,7 @@ impl Draft {
         if !value.raw().is_empty() {
             return set(&mut self.config.verbosity, value.number(0..=3, USAGE));
         }
-        let so_far =
-            if std::mem::replace(&mut self.verbosity_grows, true) { self.config.verbosity } else { 0 };
+        let so_far = if self.grow.insert("verbose") { 0 } else { self.config.verbosity };
         self.config.verbosity = so_far.saturating_add(1).min(3);
         Ok(())
     }

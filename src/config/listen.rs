@@ -1,7 +1,7 @@
 //! What `-l` says: a list of addresses with prefixes and ports. Resolves no names.
 
 use super::error::{Error, OS};
-use super::{Listen, ListenTls};
+use super::{Listen, ListenTls, Networks};
 
 /// Reads one `-l` value, whose addresses are separated by commas or semicolons.
 pub fn read(list: &str) -> Result<Vec<Listen>, Error> {
@@ -17,7 +17,7 @@ pub fn read(list: &str) -> Result<Vec<Listen>, Error> {
 }
 
 fn one(address: &str) -> Result<Listen, Error> {
-    let mut listen = Listen { host: String::new(), port: None, tls: ListenTls::Inherit, tag: None };
+    let mut listen = Listen::default();
     let mut rest = address;
     loop {
         if let Some(after) = rest.strip_prefix("notls:") {
@@ -31,6 +31,8 @@ fn one(address: &str) -> Result<Listen, Error> {
                 return Err(Error::new(OS, "memcarp speaks only the text protocol; write proto[ascii]:"));
             }
             rest = after;
+        } else if let Some((networks, after)) = bracketed(rest, "allow[", "]:") {
+            (listen.allow, rest) = (Networks::read(networks, '+')?, after);
         } else if let Some((tag, after)) =
             bracketed(rest, "tag[", "]:").or_else(|| bracketed(rest, "tag_", "_:"))
         {
@@ -120,6 +122,11 @@ mod tests {
         );
         assert_eq!(one("tag_a_b_:127.0.0.1").tag.as_deref(), Some("a_b"));
         assert_eq!(one("tagged").host, "tagged");
+        let listen = one("allow[10.0.0.0/8+fd00::/8]:notls:[::1]:5");
+        assert_eq!((listen.host.as_str(), listen.port, listen.tls), ("::1", Some(5), ListenTls::Off));
+        assert!(listen.allow.admit("fd00::1".parse().unwrap()));
+        assert!(!listen.allow.admit("127.0.0.1".parse().unwrap()));
+        assert!(one("127.0.0.1").allow.is_empty());
     }
 
     #[test]
@@ -132,6 +139,7 @@ mod tests {
         }
         assert!(hosts("127.0.0.1,a:x").starts_with("a:x: not an address"));
         assert!(hosts("proto[binary]:a").contains("only the text protocol"));
+        assert!(hosts("allow[]:a").starts_with("no network"));
         assert!(hosts("tag[]:a").contains("1 to 8"));
         assert!(hosts("tag[123456789]:a").contains("1 to 8"));
     }

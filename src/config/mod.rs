@@ -15,6 +15,7 @@ mod help;
 mod listen;
 mod memcached_conf;
 mod metrics_listen;
+mod networks;
 mod options;
 mod rules;
 mod setting;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 
 pub use error::Error;
 pub use metrics_listen::MetricsListen;
+pub use networks::Networks;
 pub use rules::{Rule, RuleError, Rules};
 pub use sources::{Invocation, Sources};
 
@@ -43,12 +45,16 @@ pub struct Config {
     pub udp_port: u16,
     /// Where to listen (`-l`), as written and resolved; empty means 127.0.0.1.
     pub listen: Vec<Listen>,
+    /// Who may connect through a TCP listener that does not say so itself (`--allow`).
+    pub allow: Networks,
     /// Listen on this UNIX socket instead of TCP (`-s`).
     pub unix_socket: Option<PathBuf>,
     /// Permissions of the UNIX socket (`-a`).
     pub unix_mask: u32,
     /// Where metrics and the status page are served (`--metrics-listen`).
     pub metrics: MetricsListen,
+    /// Who may connect there (`--metrics-allow`).
+    pub metrics_allow: Networks,
     /// Run in the background (`-d`).
     pub daemon: bool,
     /// File to write the process id to (`-P`).
@@ -123,7 +129,7 @@ pub enum Port {
 }
 
 /// One `-l` address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listen {
     /// As written, host name or address without port and prefixes; `*` is every address.
     pub host: String,
@@ -133,6 +139,8 @@ pub struct Listen {
     pub tls: ListenTls,
     /// `tag[x]:`, shown nowhere yet.
     pub tag: Option<String>,
+    /// `allow[10.0.0.0/8+127.0.0.1]:`, who may connect through it; if empty, those of `--allow`.
+    pub allow: Networks,
 }
 
 impl Listen {
@@ -250,9 +258,11 @@ impl Default for Config {
             tcp_port: Port::Fixed(11211),
             udp_port: 0,
             listen: Vec::new(),
+            allow: Networks::default(),
             unix_socket: None,
             unix_mask: 0o700,
             metrics: MetricsListen::Default,
+            metrics_allow: Networks::default(),
             daemon: false,
             pidfile: None,
             user: None,

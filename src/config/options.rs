@@ -62,6 +62,8 @@ pub const OPTIONS: &[Opt] = &[
         Needs("PORT", Draft::tcp_port)),
     opt('l', "listen", Listening, "HOST[:PORT],...; '*': every address [127.0.0.1]",
         Needs("ADDRESSES", Draft::listen)),
+    own("allow", Listening, "NETWORK,...: who may connect over TCP [anybody]",
+        Needs("NETWORKS", Draft::allow)),
     opt('s', "unix-socket", Listening, "listen on this UNIX socket, not on TCP",
         Needs("FILE", |d, v| set(&mut d.config.unix_socket, v.path().map(Some)))),
     opt('a', "unix-mask", Listening, "permissions of the UNIX socket, in octal [700]",
@@ -74,6 +76,8 @@ pub const OPTIONS: &[Opt] = &[
         Flag(|d, on| d.tls = on)),
     own("metrics-listen", Listening, "metrics on HOST:PORT, or off [127.0.0.1:9150]",
         Needs("ADDR", |d, v| set(&mut d.config.metrics, MetricsListen::read(v)))),
+    own("metrics-allow", Listening, "NETWORK,...: who may connect there [anybody]",
+        Needs("NETWORKS", Draft::metrics_allow)),
 
     opt('m', "memory-limit", Memory, "memory for items, in MiB [64]",
         Needs("MIB", |d, v| set(&mut d.config.memory_limit, v.mebibytes()))),

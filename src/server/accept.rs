@@ -7,7 +7,7 @@ use super::log;
 use super::shared::Server;
 use super::socket;
 use crate::command::Address;
-use crate::config::ListenTls;
+use crate::config::{ListenTls, Networks};
 use nix::errno::Errno;
 use socket2::SockRef;
 use std::future::poll_fn;
@@ -37,6 +37,7 @@ pub(super) struct Acceptor {
     _file: Option<SocketFile>,
     address: Arc<Address>,
     tls: ListenTls,
+    allow: Networks,
     server: Arc<Server>,
     lingering: Arc<Semaphore>,
 }
@@ -75,7 +76,8 @@ impl Acceptor {
             }
         };
         let lingering = Arc::new(Semaphore::new(LINGERING));
-        Ok(Acceptor { socket, _file: file, address: listener.address, tls: listener.tls, server, lingering })
+        let Listener { address, tls, allow, .. } = listener;
+        Ok(Acceptor { socket, _file: file, address, tls, allow, server, lingering })
     }
 
     /// Accepts until told to stop, then takes once more what is waiting already.
@@ -88,6 +90,9 @@ impl Acceptor {
         for _ in 0..self.server.engine.config.backlog {
             let waiting = poll_fn(|cx| Poll::Ready(self.poll_accept(cx))).await;
             let Poll::Ready(Ok(client)) = waiting else { return };
+            if !self.admit(&client) {
+                continue;
+            }
             let Some(slot) = self.server.limit.take() else { return };
             self.hand_over(client, slot);
         }
@@ -96,10 +101,24 @@ impl Acceptor {
     async fn accept_all(&self) {
         loop {
             match poll_fn(|cx| self.poll_accept(cx)).await {
+                Ok(client) if !self.admit(&client) => {}
                 Ok(client) => self.accepted(client).await,
                 Err(error) => self.recover(error).await,
             }
         }
+    }
+
+    /// Whether this client may connect. One that may not is closed before a byte of it is read.
+    fn admit(&self, client: &Client) -> bool {
+        let admitted = match client {
+            Client::Unix(_) => true,
+            Client::Tcp(_, peer) if self.allow.is_empty() => self.server.allow.read().admit(peer.ip()),
+            Client::Tcp(_, peer) => self.allow.admit(peer.ip()),
+        };
+        if !admitted {
+            self.server.engine.connections.not_allowed.fetch_add(1, Ordering::Relaxed);
+        }
+        admitted
     }
 
     /// With maxconns_fast a client over the limit is refused. Without, it waits for a place as it would in the

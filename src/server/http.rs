@@ -130,6 +130,7 @@ async fn accept(listener: tokio::net::TcpListener, site: Arc<Site>, places: Arc<
         // The semaphore is never closed.
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
+            Ok((_, peer)) if !site.admit(peer.ip()) => {}
             Ok((stream, _)) => {
                 let site = site.clone();
                 tokio::spawn(async move {

@@ -3,7 +3,7 @@
 use super::error::Error;
 use super::log;
 use crate::command::Address;
-use crate::config::{Config, Listen, ListenTls, Port};
+use crate::config::{Config, Listen, ListenTls, Networks, Port};
 use nix::sys::stat::SFlag;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fs::Permissions;
@@ -23,6 +23,8 @@ pub(super) struct Listener {
     pub(super) address: Arc<Address>,
     /// What its prefix says of TLS.
     pub(super) tls: ListenTls,
+    /// What its prefix says of who may connect.
+    pub(super) allow: Networks,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,7 @@ pub(super) fn bind_tcp(config: &Config) -> Result<Vec<Listener>, Error> {
     if config.unix_socket.is_some() || config.tcp_port == Port::Off {
         return Ok(listeners);
     }
-    let local = Listen { host: "127.0.0.1".to_owned(), port: None, tls: ListenTls::Inherit, tag: None };
+    let local = Listen { host: "127.0.0.1".to_owned(), ..Listen::default() };
     let entries = if config.listen.is_empty() { std::slice::from_ref(&local) } else { &config.listen[..] };
     for entry in entries {
         bind_entry(entry, config, &mut listeners)?;
@@ -77,7 +79,8 @@ pub(super) fn bind_unix(config: &Config) -> Result<Option<Listener>, Error> {
     let (socket, file) = bind_unix_at(&path, config)
         .map_err(failed("see that its directory exists and may be written, or give another path with -s"))?;
     let address = Arc::new(Address::Unix(path.display().to_string().into()));
-    Ok(Some(Listener { socket: ListenSocket::Unix(socket, file), address, tls: ListenTls::Off }))
+    let socket = ListenSocket::Unix(socket, file);
+    Ok(Some(Listener { socket, address, tls: ListenTls::Off, allow: Networks::default() }))
 }
 
 fn bind_entry(entry: &Listen, config: &Config, listeners: &mut Vec<Listener>) -> Result<(), Error> {
@@ -104,7 +107,8 @@ fn bind_entry(entry: &Listen, config: &Config, listeners: &mut Vec<Listener>) ->
             Ok((socket, address)) => {
                 chosen = Some(address.port());
                 let address = Arc::new(Address::Tcp(address));
-                listeners.push(Listener { socket: ListenSocket::Tcp(socket), address, tls: entry.tls });
+                let socket = ListenSocket::Tcp(socket);
+                listeners.push(Listener { socket, address, tls: entry.tls, allow: entry.allow.clone() });
             }
             Err(source) => failure = Some((address, source)),
         }

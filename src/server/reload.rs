@@ -39,6 +39,8 @@ impl Reload {
         if std::mem::replace(&mut self.verbosity, config.verbosity) != config.verbosity {
             self.server.engine.verbosity.store(config.verbosity.min(2), Ordering::Relaxed);
         }
+        *self.server.allow.write() = config.allow;
+        *self.server.metrics_allow.write() = config.metrics_allow;
         let rules = config.rules.len();
         self.server.engine.set_rules(config.rules);
         let rules = format!("{rules} expire_on_update {}", if rules == 1 { "rule" } else { "rules" });

@@ -8,8 +8,8 @@ use super::tls::Tls;
 use super::worker::{Inbox, Order};
 use super::{log, read_users};
 use crate::command::Engine;
-use crate::config::Config;
-use parking_lot::Mutex;
+use crate::config::{Config, Networks};
+use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
@@ -19,6 +19,10 @@ pub(super) struct Server {
     pub(super) engine: Arc<Engine>,
     pub(super) clock: Clock,
     pub(super) limit: Limit,
+    /// Who may connect through a TCP listener that does not say so itself.
+    pub(super) allow: RwLock<Networks>,
+    /// Who may ask for metrics.
+    pub(super) metrics_allow: RwLock<Networks>,
     pub(super) workers: Vec<Inbox>,
     /// The worker that gets the next connection.
     next_worker: AtomicUsize,
@@ -34,6 +38,8 @@ impl Server {
         Server {
             clock: Clock::new(),
             limit: Limit::new(config.conn_limit),
+            allow: RwLock::new(config.allow.clone()),
+            metrics_allow: RwLock::new(config.metrics_allow.clone()),
             engine: Arc::new(Engine::new(Arc::new(config))),
             workers,
             next_worker: AtomicUsize::new(0),

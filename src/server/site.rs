@@ -37,6 +37,15 @@ impl Site {
         Site { server, history: Mutex::default(), names: RandomState::new(), next: AtomicU64::new(0) }
     }
 
+    /// Whether this address may ask.
+    pub(super) fn admit(&self, address: IpAddr) -> bool {
+        let admitted = self.server.metrics_allow.read().admit(address);
+        if !admitted {
+            self.server.engine.connections.not_allowed.fetch_add(1, Ordering::Relaxed);
+        }
+        admitted
+    }
+
     /// Looks at the server, for the plots.
     pub(super) fn remember(&self) {
         let sample = Sample::now(&self.server.engine, &Process::now(WORKER), self.server.clock.now());

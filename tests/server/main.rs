@@ -1,5 +1,6 @@
-//! The server process over real sockets: limits, fairness, backpressure, files, signals, memory of idle connections.
+//! The server process over real sockets: limits, who may connect, fairness, backpressure, files, signals, memory of idle connections.
 
+mod allow;
 mod client;
 mod connections;
 mod full;
