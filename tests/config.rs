@@ -243,6 +243,18 @@ fn tls() {
     assert_eq!((tls.verify_mode, tls.min_version, tls.wbuf_size), (2, 3, 8 << 10));
     assert_eq!(config.listen[1].tls, ListenTls::Off);
 
+    let names =
+        ["-Z", "-o", ssl, "--ssl-allowed-names", "web.example.com, 10.0.0.7", "--ssl-allowed-names=a.b"];
+    let names: Vec<_> =
+        read(&names).tls.unwrap().allowed_names.iter().map(|name| name.to_str().into_owned()).collect();
+    assert_eq!(names, ["web.example.com", "10.0.0.7", "a.b"]);
+    assert_eq!(
+        refused(&["-Z", "-o", "ssl_chain_cert=/c", "--ssl-allowed-names", "a.b"]),
+        (64, "--ssl-allowed-names needs clients to show certificates; write -o ssl_verify_mode=2,ssl_ca_cert=FILE".into())
+    );
+    let (exit, said) = refused(&["--ssl-allowed-names", "*.b"]);
+    assert_eq!((exit, said.contains("*.b is no name; write a DNS name")), (64, true), "{said}");
+
     assert_eq!(read(&["-o", ssl]).tls, None);
     assert_eq!(read(&["-Z", "-o", "ssl_chain_cert=/c"]).tls.unwrap().key, PathBuf::from("/c"));
     assert_eq!(refused(&["-Z"]).0, 64);

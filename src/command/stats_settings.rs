@@ -159,7 +159,7 @@ impl Display for Inter<'_> {
 mod tests {
     use super::super::testing::Client;
     use super::*;
-    use crate::config::{Config, ListenTls, Tls};
+    use crate::config::{Config, Tls};
 
     #[test]
     fn defaults_are_memcacheds() {
@@ -191,6 +191,7 @@ mod tests {
             chain_cert: "/c".into(),
             key: "/k".into(),
             ca_cert: Some("/a".into()),
+            allowed_names: Vec::new(),
             verify_mode: 2,
             keyformat: 1,
             ciphers: None,

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use rustls::pki_types::ServerName;
+
 use super::error::{Error, FAILURE, OS, USAGE};
 use super::value::Value;
 use super::{Config, ListenTls, Networks, Port, Protocol, Tls, listen};
@@ -59,6 +61,8 @@ pub struct Ssl {
     pub key: Option<PathBuf>,
     /// `ssl_ca_cert`.
     pub ca_cert: Option<PathBuf>,
+    /// `--ssl-allowed-names`.
+    pub allowed_names: Vec<ServerName<'static>>,
     /// `ssl_verify_mode`.
     pub verify_mode: u8,
     /// `ssl_keyformat`.
@@ -81,6 +85,7 @@ impl Default for Ssl {
             chain_cert: None,
             key: None,
             ca_cert: None,
+            allowed_names: Vec::new(),
             verify_mode: 0,
             keyformat: 1,
             ciphers: None,
@@ -159,6 +164,27 @@ impl Draft {
             self.config.metrics_allow = Networks::default();
         }
         self.config.metrics_allow.extend(networks);
+        Ok(())
+    }
+
+    /// `--ssl-allowed-names`.
+    pub fn ssl_allowed_names(&mut self, value: Value<'_>) -> Result<(), Error> {
+        let text = value.text();
+        let written = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let names = written.map(|name| {
+            ServerName::try_from(name.to_owned()).map_err(|_| {
+                let message = format!("{name} is no name; write a DNS name without wildcards, or an address");
+                Error::new(USAGE, message)
+            })
+        });
+        let names = names.collect::<Result<Vec<_>, _>>()?;
+        if names.is_empty() {
+            return Err(Error::new(USAGE, "no name; write web.example.com for example"));
+        }
+        if self.grow.insert("ssl-allowed-names") {
+            self.ssl.allowed_names.clear();
+        }
+        self.ssl.allowed_names.extend(names);
         Ok(())
     }
 
@@ -333,6 +359,13 @@ impl Draft {
             return Err((&["enable-ssl", "port"], Error::new(USAGE, message)));
         }
         let ssl = std::mem::take(&mut self.ssl);
+        let asks =
+            ssl.verify_mode > 0 || self.config.listen.iter().any(|listen| listen.tls == ListenTls::Mutual);
+        if !ssl.allowed_names.is_empty() && !asks {
+            let message = "--ssl-allowed-names needs clients to show certificates; \
+                           write -o ssl_verify_mode=2,ssl_ca_cert=FILE";
+            return Err((&["ssl-allowed-names", "ssl_verify_mode"], Error::new(USAGE, message)));
+        }
         let chain_cert = ssl.chain_cert.ok_or_else(|| {
             let message = "TLS (-Z) needs a certificate; write -o ssl_chain_cert=FILE,ssl_key=FILE";
             (&["enable-ssl"][..], Error::new(USAGE, message))
@@ -341,6 +374,7 @@ impl Draft {
             key: ssl.key.unwrap_or_else(|| chain_cert.clone()),
             chain_cert,
             ca_cert: ssl.ca_cert,
+            allowed_names: ssl.allowed_names,
             verify_mode: ssl.verify_mode,
             keyformat: ssl.keyformat,
             ciphers: ssl.ciphers,

@@ -27,6 +27,8 @@ mod value;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use rustls::pki_types::ServerName;
+
 pub use error::Error;
 pub use metrics_listen::MetricsListen;
 pub use networks::Networks;
@@ -182,6 +184,8 @@ pub struct Tls {
     pub key: PathBuf,
     /// PEM file of authorities for client certificates (`ssl_ca_cert`).
     pub ca_cert: Option<PathBuf>,
+    /// Of client certificates, those that carry one of these names; empty is any (`--ssl-allowed-names`).
+    pub allowed_names: Vec<ServerName<'static>>,
     /// Client certificates: 0 none, 1 requested, 2 required, 3 required once (`ssl_verify_mode`).
     pub verify_mode: u8,
     /// 1 PEM, 2 DER (`ssl_keyformat`).

@@ -74,6 +74,8 @@ pub const OPTIONS: &[Opt] = &[
         Needs("NAME", Draft::protocol)),
     opt('Z', "enable-ssl", Listening, "TLS over TCP; needs -o ssl_chain_cert",
         Flag(|d, on| d.tls = on)),
+    own("ssl-allowed-names", Listening, "client certificates by DNS name or address [any]",
+        Needs("NAMES", Draft::ssl_allowed_names)),
     own("metrics-listen", Listening, "metrics on HOST:PORT, or off [127.0.0.1:9150]",
         Needs("ADDR", |d, v| set(&mut d.config.metrics, MetricsListen::read(v)))),
     own("metrics-allow", Listening, "NETWORK,...: who may connect there [anybody]",

@@ -67,7 +67,7 @@ impl Setting {
                 "FACTOR" | "RATIO" | "PERCENT" => Kind::Number,
                 "MODE" => Kind::Octal,
                 "SIZE" => Kind::Size,
-                "ADDRESSES" | "NETWORKS" | "OPTIONS" => Kind::Texts,
+                "ADDRESSES" | "NAMES" | "NETWORKS" | "OPTIONS" => Kind::Texts,
                 _ => Kind::Text,
             },
         }

@@ -31,7 +31,7 @@ pub enum Error {
         source: io::Error,
     },
     /// What TLS (`-Z`) needs cannot be had.
-    #[error("TLS (-Z): {what}: {source}")]
+    #[error("TLS: {what}: {source}")]
     Tls {
         /// The file or option.
         what: String,

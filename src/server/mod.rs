@@ -24,6 +24,8 @@ mod signals;
 mod site;
 mod socket;
 mod tls;
+mod tls_files;
+mod tls_names;
 mod tls_stream;
 mod worker;
 

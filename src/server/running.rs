@@ -7,7 +7,7 @@ use super::restart::MemoryFile;
 use super::shared::Server;
 use super::tls::Tls;
 use super::worker::{self, Inbox, Order, Outset};
-use super::{http, log, maintenance};
+use super::{http, log, maintenance, tls_files};
 use crate::command::{Address, Engine};
 use crate::config::Config;
 use std::io;
@@ -129,6 +129,7 @@ impl Running {
     fn let_clients_refresh_certificates(&self) {
         if self.server.tls.is_some() {
             self.server.note_certificates();
+            self.runtime.spawn(tls_files::watch(self.server.clone()));
             // Weak, because the engine belongs to the server.
             let server = Arc::downgrade(&self.server);
             let refresh = move || match server.upgrade().map(|server| server.refresh_certificates()) {

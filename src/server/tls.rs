@@ -1,8 +1,10 @@
 //! TLS settings: certificates and keys read from files, and read again while the server runs. Knows no socket.
 
 use super::error::Error;
+use super::tls_files::Stamps;
+use super::tls_names::Named;
 use crate::config::{self, ListenTls};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
@@ -10,13 +12,15 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, crypto};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// TLS as the configuration wants it, with what was last read from its files.
 pub(super) struct Tls {
     settings: config::Tls,
     current: RwLock<Settings>,
+    /// As the files were when they were last read, or found wrong.
+    tried: Mutex<Stamps>,
 }
 
 /// What new connections get, by what their listener says.
@@ -45,15 +49,28 @@ enum Clients {
 impl Tls {
     /// Reads the files.
     pub(super) fn read(settings: &config::Tls) -> Result<Tls, Error> {
+        let tried = Mutex::new(stamps(settings));
         let current = RwLock::new(Settings::read(settings)?);
-        Ok(Tls { settings: settings.clone(), current })
+        Ok(Tls { settings: settings.clone(), current, tried })
     }
 
     /// Reads the files again, for connections from now on. If that fails nothing changes.
     pub(super) fn read_again(&self) -> Result<(), Error> {
+        // Looked at before they are read: what changes meanwhile is noticed.
+        *self.tried.lock() = self.stamps();
         let settings = Settings::read(&self.settings)?;
         *self.current.write() = settings;
         Ok(())
+    }
+
+    /// As the files are now.
+    pub(super) fn stamps(&self) -> Stamps {
+        stamps(&self.settings)
+    }
+
+    /// As the files were when they were last read, or found wrong.
+    pub(super) fn tried(&self) -> Stamps {
+        self.tried.lock().clone()
     }
 
     /// What a connection through such a listener is to speak; `None` is no TLS.
@@ -97,6 +114,11 @@ impl Settings {
             basic,
         })
     }
+}
+
+fn stamps(settings: &config::Tls) -> Stamps {
+    let files = [Some(&settings.chain_cert), Some(&settings.key), settings.ca_cert.as_ref()];
+    Stamps::of(files.into_iter().flatten().map(PathBuf::as_path))
 }
 
 fn server_config(settings: &config::Tls, clients: Clients) -> Result<ServerConfig, Error> {
@@ -143,7 +165,11 @@ fn client_verifier(
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider);
     let builder = if clients == Clients::MayShow { builder.allow_unauthenticated() } else { builder };
-    builder.build().map(Some).map_err(|error| Error::tls(path, io::Error::other(error)))
+    let signed = builder.build().map_err(|error| Error::tls(path, io::Error::other(error)))?;
+    Ok(Some(match settings.allowed_names.is_empty() {
+        true => signed,
+        false => Arc::new(Named { signed, names: settings.allowed_names.clone() }),
+    }))
 }
 
 fn key(settings: &config::Tls) -> Result<PrivateKeyDer<'static>, Error> {

@@ -15,6 +15,7 @@ pub(super) struct TlsStream {
     session: ServerConnection,
     /// Its counts of what went wrong are counted here.
     engine: Arc<Engine>,
+    /// That the handshake is done, or has failed.
     handshake_counted: bool,
 }
 
@@ -46,6 +47,16 @@ impl TlsStream {
 
     /// Reads what has been received and deciphered; 0 is the end.
     pub(super) fn read(&mut self, ready: &mut Ready, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let read = self.read_plain(ready, buffer);
+        let over = matches!(read, Poll::Ready(Ok(0) | Err(_)));
+        if over && !buffer.is_empty() && self.session.is_handshaking() && !self.handshake_counted {
+            self.handshake_counted = true;
+            self.engine.tls.handshake_errors.fetch_add(1, Ordering::Relaxed);
+        }
+        read
+    }
+
+    fn read_plain(&mut self, ready: &mut Ready, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             let _ = self.flush(ready)?;
             match self.session.reader().read(buffer) {
@@ -101,9 +112,9 @@ impl TlsStream {
     fn process(&mut self, ready: &mut Ready) -> io::Result<()> {
         let was_handshaking = self.session.is_handshaking();
         if let Err(error) = self.session.process_new_packets() {
-            let counts = &self.engine.tls;
-            let count = if was_handshaking { &counts.handshake_errors } else { &counts.protocol_errors };
-            count.fetch_add(1, Ordering::Relaxed);
+            if !was_handshaking {
+                self.engine.tls.protocol_errors.fetch_add(1, Ordering::Relaxed);
+            }
             // The alert that tells the client.
             let _ = self.flush(ready);
             return Err(io::Error::new(io::ErrorKind::InvalidData, error));

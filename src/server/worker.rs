@@ -191,7 +191,6 @@ impl Shift {
                     .handshaking_since()
                     .is_some_and(|since| second.saturating_sub(since) > HANDSHAKE)
                 {
-                    worker.server.engine.tls.handshake_errors.fetch_add(1, Ordering::Relaxed);
                     connection.end(CloseReason::Error);
                 }
             }

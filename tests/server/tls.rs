@@ -1,12 +1,12 @@
 //! TLS over real sockets, with certificates made for the test.
 
 use super::client::{Client, Stream};
-use super::started::{Started, command, run, wait_until};
+use super::started::{Started, command, run, signal, wait_until};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,8 +34,13 @@ impl Authority {
 
     /// A certificate for 127.0.0.1 and its key, in PEM.
     fn sign(&self) -> (String, String) {
+        self.sign_for("127.0.0.1")
+    }
+
+    /// The same for another name.
+    fn sign_for(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
@@ -54,14 +59,22 @@ impl Authority {
         versions: &[&'static SupportedProtocolVersion],
         own: bool,
     ) -> Client<Secure> {
+        self.client_with(server, versions, own.then(|| self.sign()))
+    }
+
+    fn client_with(
+        &self,
+        server: &Started,
+        versions: &[&'static SupportedProtocolVersion],
+        own: Option<(String, String)>,
+    ) -> Client<Secure> {
         let mut authorities = RootCertStore::empty();
         authorities.add(self.issuer.der().clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(authorities);
-        let config = if own {
-            let (certificate, key) = self.sign();
+        let config = if let Some((certificate, key)) = own {
             let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
             builder
                 .with_client_auth_cert(
@@ -160,12 +173,22 @@ fn who_does_not_speak_tls_is_not_served() {
     let mut client = authority.plain_client(&server);
     assert_eq!(client.stat("ssl_handshake_errors"), "1");
     assert_eq!(client.stat("accepting_conns"), "1");
+
+    // Who only looks whether the port is open has failed too.
+    drop(server.connect());
+    wait_until("the failure to be counted", || client.stat("ssl_handshake_errors") == "2");
 }
 
 #[test]
 fn who_says_nothing_is_closed() {
-    let server = start(&Authority::new(), &[]);
-    assert!(server.connect().rest().is_empty());
+    let authority = Authority::new();
+    let server = start(&authority, &[]);
+    let mut silent = server.connect();
+    let mut slow = server.connect();
+    slow.send([0x16, 0x03, 0x01]);
+    assert!(silent.rest().is_empty());
+    assert!(slow.rest().is_empty());
+    assert_eq!(authority.plain_client(&server).stat("ssl_handshake_errors"), "2");
 }
 
 #[test]
@@ -199,27 +222,67 @@ fn clients_show_certificates_where_they_must() {
 #[test]
 fn new_certificates_are_taken_without_a_restart() {
     let authority = Authority::new();
-    let server = start(&authority, &[]);
+    let mut server = start(&authority, &[]);
+    let (process, stderr) = (server.process.id(), server.process.stderr.take().unwrap());
+    let server = server;
     let shown = || {
         let mut client = authority.plain_client(&server);
         assert!(is_served(&mut client));
         client.stream.get_ref().conn.peer_certificates().unwrap()[0].clone().into_owned()
     };
     let mut staying = authority.plain_client(&server);
+    assert!(is_served(&mut staying));
 
     let second = authority.issue(&server.directory);
-    assert_ne!(shown(), second);
     assert_eq!(staying.say("refresh_certs\r\n"), "OK\r\n");
     assert_eq!(shown(), second);
 
-    let third = authority.issue(&server.directory);
-    server.signal("-HUP");
-    wait_until("the new certificate", || shown() == third);
-
-    // What cannot be read changes nothing.
+    // What cannot be read changes nothing, and is told whoever asks: a client, or whoever changed the file.
+    let mut stderr = BufReader::new(stderr);
+    let mut told = || {
+        let mut line = String::new();
+        stderr.read_line(&mut line).unwrap();
+        assert!(line.starts_with("TLS: chain: "), "{line}");
+        assert!(line.ends_with("; the certificates stay as they were\n"), "{line}");
+    };
     std::fs::write(server.directory.join("chain"), "no certificate").unwrap();
-    assert!(staying.say("refresh_certs\r\n").contains("chain"));
-    assert_eq!(shown(), third);
+    told();
+    assert!(staying.say("refresh_certs\r\n").starts_with("SERVER_ERROR TLS: chain: "));
+    signal(process, "-HUP");
+    told();
+    assert_eq!(shown(), second);
+
+    // Nobody has to say that a file has changed.
+    let third = authority.issue(&server.directory);
+    wait_until("the new certificate", || shown() == third);
+    assert!(is_served(&mut staying), "who is connected stays");
+}
+
+#[test]
+fn clients_are_let_in_by_the_names_of_their_certificates() {
+    let authority = Authority::new();
+    let options = ["-o", "ssl_verify_mode=2", "--ssl-allowed-names", "web.example.com,10.0.0.7"];
+    let server = start(&authority, &options);
+    let comes_in = |authority: &Authority, name: &str| {
+        let own = Some(authority.sign_for(name));
+        let mut clients = rustls::ALL_VERSIONS
+            .iter()
+            .map(|version| is_served(&mut authority.client_with(&server, &[version], own.clone())));
+        let first = clients.next().unwrap();
+        assert!(clients.all(|other| other == first), "{name}: every version does the same");
+        first
+    };
+    for name in ["web.example.com", "*.example.com", "10.0.0.7"] {
+        assert!(comes_in(&authority, name), "{name}");
+    }
+    for name in ["db.example.com", "example.com", "web.example.com.evil.com", "10.0.0.8", "127.0.0.1"] {
+        assert!(!comes_in(&authority, name), "{name}");
+    }
+    assert!(!is_served(&mut authority.plain_client(&server)));
+
+    // The right name signed by anybody else is nobody's.
+    let stranger = Authority::new().sign_for("web.example.com");
+    assert!(!is_served(&mut authority.client_with(&server, rustls::ALL_VERSIONS, Some(stranger))));
 }
 
 #[test]
