@@ -20,6 +20,7 @@
 //! | `main.rs` | command line to [`config::Config`] to [`server::run`] to exit code | everything else |
 //! | [`route`] | `memcarp route`, by the client crate's routing | servers, this one included |
 //! | [`health`] | `memcarp health`: whether a server answers | how it does |
+//! | [`hash_password`] | `memcarp hash-password`, for files of users | servers |
 //! | [`config`] | what was written, resolved once into what is meant | sockets, the store |
 //! | [`server`] | listeners, workers, the connection loop, signals, shutdown | what any command means |
 //! | [`metrics`] | every exported name, and what `stats` says rendered for Prometheus | sockets, what is counted when |
@@ -65,6 +66,7 @@
 
 pub mod command;
 pub mod config;
+pub mod hash_password;
 pub mod health;
 pub mod metrics;
 pub mod protocol;

@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
 use memcarp::config::{Invocation, Sources};
-use memcarp::{health, route, server};
+use memcarp::{hash_password, health, route, server};
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1).peekable();
@@ -18,6 +18,15 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(health::Refusal { exit, message }) => {
                 say(format_args!("memcarp health: {message}"));
+                ExitCode::from(exit)
+            }
+        };
+    }
+    if args.next_if(|first| first == hash_password::NAME).is_some() {
+        return match hash_password::run(args, std::io::stdin().lock(), &mut std::io::stdout()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(hash_password::Refusal { exit, message }) => {
+                say(format_args!("memcarp hash-password: {message}"));
                 ExitCode::from(exit)
             }
         };

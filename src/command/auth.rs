@@ -1,74 +1,247 @@
-//! Who may come in: users and passwords (`-Y`), and the one command that says them.
+//! Who may come in: users with passwords or with hashes of such (`-Y`), and what they are asked. Waits for nobody.
 
+pub mod attempts;
+pub mod hash;
+
+use hash::Hash;
+use ring::hmac;
+use ring::rand::SystemRandom;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use subtle::{Choice, ConstantTimeEq};
 
 /// Longest user and password in bytes, the blank between them included.
 pub(super) const MAX_TOKEN_LEN: usize = 16 << 10;
 
-/// The users, each with a password.
-#[derive(Debug, Default)]
+/// The users.
+#[derive(Debug)]
 pub struct Users {
-    users: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Drawn when they were read: tags mean nothing to others.
+    key: hmac::Key,
+    users: Vec<User>,
 }
+
+#[derive(Debug)]
+struct User {
+    name: Vec<u8>,
+    /// What stands for the password, if it is not known itself.
+    hash: Option<Hash>,
+    /// That of the user with the right password, as soon as it is known: from the start, or, where there is a hash,
+    /// from the first time on that somebody has shown the password.
+    tag: OnceLock<Tag>,
+}
+
+/// User and password together, made unreadable and of one length.
+type Tag = [u8; 32];
+
+/// Whether a user has a password.
+pub enum Answer {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
+    /// It takes milliseconds to find out.
+    Unclear(Check),
+}
+
+/// A user and a password that a hash has to be computed for.
+pub struct Check {
+    users: Arc<Users>,
+    user: Vec<u8>,
+    password: Vec<u8>,
+    tag: Tag,
+}
+
+/// Is told what came of a [`Check`].
+pub type Done = Box<dyn FnOnce(bool) + Send>;
+
+/// What came of a check that somebody waits for.
+#[derive(Debug, Default)]
+pub(super) struct Verdict(AtomicU8);
 
 impl Users {
-    /// Reads a file of `user:password` lines. Empty lines are passed over; a line without a colon is an error that
-    /// names it.
+    /// Reads a file of `user:password` and `user:hash` lines. Empty lines are passed over; one that says something
+    /// else is an error that names it.
     pub fn read(path: &Path) -> io::Result<Users> {
         let text = std::fs::read(path).map_err(|error| {
-            io::Error::new(error.kind(), format!("{error}; give -Y a file of user:password lines"))
+            io::Error::new(error.kind(), format!("{error}; give a file of user:password lines"))
         })?;
-        let mut users = Vec::new();
-        for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
+        let wrong = |message: String| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("{}{message}", path.display()))
+        };
+        let mut users = Users::nobody().map_err(|error| wrong(format!(": {error}")))?;
+        for (number, line) in (1..).zip(text.split(|&byte| byte == b'\n')) {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if line.is_empty() {
-                continue;
+            if !line.is_empty() {
+                users.add(line).map_err(|why| wrong(format!(" line {number}: {why}")))?;
             }
-            let colon = line.iter().position(|&byte| byte == b':').ok_or_else(|| {
-                let message =
-                    format!("{} line {}: write user:password on each line", path.display(), number + 1);
-                io::Error::new(io::ErrorKind::InvalidData, message)
-            })?;
-            users.push((line[..colon].to_vec(), line[colon + 1..].to_vec()));
         }
-        if users.is_empty() {
-            let message = format!("{}: no user; write user:password on each line", path.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        match users.users.is_empty() {
+            true => Err(wrong(": no user; write user:password on each line".to_owned())),
+            false => Ok(users),
         }
-        Ok(Users { users })
     }
 
-    /// Whether this user has this password. Takes as long whether or not it has, and looks at every user.
-    pub fn accept(&self, user: &[u8], password: &[u8]) -> bool {
-        self.users.iter().fold(false, |found, (known, secret)| {
-            found | (same_bytes(known, user) & same_bytes(secret, password))
-        })
+    fn nobody() -> Result<Users, &'static str> {
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
+        Ok(Users { key: key.map_err(|_| "the system has no random numbers")?, users: Vec::new() })
+    }
+
+    fn add(&mut self, line: &[u8]) -> Result<(), &'static str> {
+        let colon = memchr::memchr(b':', line).ok_or("write user:password on each line")?;
+        let (name, password) = (&line[..colon], &line[colon + 1..]);
+        let (hash, tag) = match Hash::is_meant(password) {
+            true => (Some(Hash::read(password)?), OnceLock::new()),
+            false => (None, OnceLock::from(self.tag(name, password))),
+        };
+        self.users.push(User { name: name.to_vec(), hash, tag });
+        Ok(())
+    }
+
+    /// Whether this user has this password. Takes as long whichever user and password it is, as long as their lengths
+    /// are the same.
+    pub fn ask(self: &Arc<Users>, user: &[u8], password: &[u8]) -> Answer {
+        let tag = self.tag(user, password);
+        if self.knows(&tag) {
+            return Answer::Yes;
+        }
+        // Also for a user who is not there, or is without a hash: how long it takes tells nobody who is.
+        match self.users.iter().any(|user| user.hash.is_some()) {
+            true => Answer::Unclear(Check {
+                users: self.clone(),
+                user: user.to_vec(),
+                password: password.to_vec(),
+                tag,
+            }),
+            false => Answer::No,
+        }
+    }
+
+    fn knows(&self, tag: &Tag) -> bool {
+        let same = |user: &User| user.tag.get().map_or(Choice::from(0), |known| known.ct_eq(tag));
+        self.users.iter().fold(Choice::from(0), |found, user| found | same(user)).into()
+    }
+
+    fn tag(&self, user: &[u8], password: &[u8]) -> Tag {
+        let mut signing = hmac::Context::with_key(&self.key);
+        signing.update(&user.len().to_le_bytes());
+        signing.update(user);
+        signing.update(password);
+        let mut tag = Tag::default();
+        tag.copy_from_slice(signing.sign().as_ref());
+        tag
     }
 }
 
-/// Compares without stopping at the first difference.
-fn same_bytes(known: &[u8], given: &[u8]) -> bool {
-    let mut difference = known.len() ^ given.len();
-    for (index, &byte) in given.iter().enumerate() {
-        let other = known.get(index).copied().unwrap_or(!byte);
-        difference |= usize::from(std::hint::black_box(byte ^ other));
+impl Check {
+    /// Whether it is the same user with the same password, asked of the same users.
+    pub fn is_same(&self, other: &Check) -> bool {
+        self.tag.ct_eq(&other.tag).into()
     }
-    difference == 0
+
+    /// Finds out, which takes milliseconds of computing. A password that is right is known from then on.
+    pub fn run(&self) -> bool {
+        if self.users.knows(&self.tag) {
+            return true;
+        }
+        let hashed = || self.users.users.iter().filter_map(|user| Some((user, user.hash.as_ref()?)));
+        let mut own = hashed().filter(|(user, _)| user.name == self.user).peekable();
+        if own.peek().is_none() {
+            // Somebody else's, so that it takes as long.
+            if let Some((_, hash)) = hashed().next() {
+                let _ = hash.is_of(&self.password);
+            }
+            return false;
+        }
+        match own.find(|(_, hash)| hash.is_of(&self.password)) {
+            Some((user, _)) => {
+                let _ = user.tag.set(self.tag);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Verdict {
+    const YES: u8 = 1;
+    const NO: u8 = 2;
+
+    /// What it is, once there is one.
+    pub(super) fn get(&self) -> Option<bool> {
+        match self.0.load(Ordering::Acquire) {
+            Verdict::YES => Some(true),
+            Verdict::NO => Some(false),
+            _ => None,
+        }
+    }
+
+    pub(super) fn set(&self, accepted: bool) {
+        self.0.store(if accepted { Verdict::YES } else { Verdict::NO }, Ordering::Release);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn users(lines: &[&str]) -> Arc<Users> {
+        let mut users = Users::nobody().expect("random numbers");
+        for line in lines {
+            users.add(line.as_bytes()).expect("a good line");
+        }
+        Arc::new(users)
+    }
+
+    fn hashed(user: &str, password: &str) -> String {
+        format!("{user}:{}", hash::hash(password.as_bytes()).expect("random numbers"))
+    }
+
     #[test]
     fn a_user_comes_in_with_the_right_password_only() {
-        let users =
-            Users { users: vec![(b"ann".to_vec(), b"a:b c".to_vec()), (b"bob".to_vec(), b"".to_vec())] };
-        assert!(users.accept(b"ann", b"a:b c"));
-        assert!(users.accept(b"bob", b""));
+        let users = users(&["ann:a:b c", "bob:"]);
+        let is_in = |user: &str, password: &str| match users.ask(user.as_bytes(), password.as_bytes()) {
+            Answer::Yes => true,
+            Answer::No => false,
+            Answer::Unclear(_) => panic!("there is no hash"),
+        };
+        assert!(is_in("ann", "a:b c"));
+        assert!(is_in("bob", ""));
         for (user, password) in [("ann", "a:b"), ("ann", ""), ("bob", "a:b c"), ("", ""), ("ann", "a:b c ")] {
-            assert!(!users.accept(user.as_bytes(), password.as_bytes()), "{user} {password}");
+            assert!(!is_in(user, password), "{user} {password}");
         }
+    }
+
+    /// The hash is computed for whoever is wrong, and for whoever is right once.
+    #[test]
+    fn a_hash_is_computed_until_somebody_has_the_password() {
+        let users = users(&[&hashed("ann", "secret"), &hashed("ann", "other"), "bob:plain"]);
+        let check = |user: &str, password: &str| match users.ask(user.as_bytes(), password.as_bytes()) {
+            Answer::Unclear(check) => Some(check.run()),
+            Answer::Yes => None,
+            Answer::No => panic!("{user} is refused for nothing"),
+        };
+        assert_eq!(check("bob", "plain"), None);
+        for (user, password) in [("ann", "Secret"), ("bob", "secret"), ("eve", "secret"), ("", "")] {
+            assert_eq!(check(user, password), Some(false), "{user} {password}");
+        }
+        assert_eq!(check("ann", "secret"), Some(true));
+        assert_eq!(check("ann", "secret"), None);
+        assert_eq!(check("ann", "other"), Some(true));
+        assert_eq!(check("ann", "other"), None);
+        assert_eq!(check("ann", "wrong"), Some(false));
+    }
+
+    #[test]
+    fn a_wrong_line_says_what_to_write() {
+        let mut users = Users::nobody().expect("random numbers");
+        assert_eq!(users.add(b"ann"), Err("write user:password on each line"));
+        assert_eq!(
+            users.add(b"ann:$2y$05$abcdefghijklmnopqrstuv"),
+            Err("this is no argon2 hash; memcarp hash-password makes them")
+        );
+        assert!(users.users.is_empty());
     }
 }

@@ -99,6 +99,8 @@ counts! {
         auth_cmds,
         /// Failed attempts to authenticate.
         auth_errors,
+        /// Of these, those that were not looked at, as the address had failed too often.
+        auth_limited,
         /// Connections closed as idle.
         idle_kicks,
         /// Bytes read from clients.

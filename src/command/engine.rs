@@ -1,6 +1,7 @@
 //! What all workers share: the store, the settings that commands change, the counts, the connections, the watchers.
 
-use super::auth::Users;
+use super::auth::attempts::Attempts;
+use super::auth::{Check, Done, Users};
 use super::connections::Connections;
 use super::counts::{Counts, Totals};
 use super::detail::Detail;
@@ -37,6 +38,10 @@ pub struct Engine {
     pub oldest_live: AtomicU32,
     /// What TLS counts.
     pub tls: TlsCounts,
+    /// Who may try again to say who it is.
+    pub attempts: Attempts,
+    /// Has a password checked; set by whoever has a thread for it.
+    verify: OnceLock<VerifyHook>,
     /// Reads the certificates anew; set by whoever serves TLS.
     refresh_certificates: OnceLock<RefreshHook>,
     workers: Mutex<Workers>,
@@ -50,6 +55,9 @@ pub struct Engine {
 
 /// Reads the certificates anew, or says in one line why it could not.
 pub type RefreshHook = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// Has a password checked and `Done` told of it, or returns false at once.
+pub type VerifyHook = Box<dyn Fn(Check, Done) -> bool + Send + Sync>;
 
 /// What TLS counts, whoever serves it.
 #[derive(Debug, Default)]
@@ -92,6 +100,8 @@ impl Engine {
             tuning: Mutex::new(Tuning::new(&config.inert)),
             oldest_live: AtomicU32::new(0),
             tls: TlsCounts::default(),
+            attempts: Attempts::default(),
+            verify: OnceLock::new(),
             refresh_certificates: OnceLock::new(),
             workers: Mutex::default(),
             has_rules: AtomicBool::new(false),
@@ -129,6 +139,23 @@ impl Engine {
         let mut current = self.users.write();
         self.requires_users.store(users.is_some(), Ordering::Relaxed);
         *current = users.map(Arc::new);
+    }
+
+    /// Sets what [`Engine::verify`] does; only the first call counts.
+    pub fn on_verify(&self, hook: VerifyHook) {
+        let _ = self.verify.set(hook);
+    }
+
+    /// Has a password checked, at once where there is no thread for it. `done` is told of it; false is that too many
+    /// others wait.
+    pub fn verify(&self, check: Check, done: Done) -> bool {
+        match self.verify.get() {
+            Some(verify) => verify(check, done),
+            None => {
+                done(check.run());
+                true
+            }
+        }
     }
 
     /// The counts of one more worker, which it alone writes.

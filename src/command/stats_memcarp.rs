@@ -29,6 +29,7 @@ pub(super) fn put(mut lines: Lines<'_>, engine: &Engine, now: Now) {
     lines.add("expire_on_update_updates", store.source_updates);
     lines.add("expire_on_update_expired", totals.outdated);
     lines.add("expire_on_update_refused", totals.outdated_stores);
+    lines.add("auth_limited", totals.auth_limited);
     lines.add("connections_not_allowed", engine.connections.not_allowed.load(Relaxed));
 }
 

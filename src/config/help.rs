@@ -27,7 +27,7 @@ const LISTED: &[(Group, &str)] = &[
 pub fn command() -> Command {
     let mut command = Command::new("memcached")
         .version(versions())
-        .override_usage("memcarp [OPTIONS]\n       memcarp route --help\n       memcarp health --help")
+        .override_usage("memcarp [OPTIONS]\n       memcarp route --help\n       memcarp health --help\n       memcarp hash-password --help")
         .help_template("{name} {version}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}")
         .disable_help_flag(true)
         .disable_version_flag(true);

@@ -101,7 +101,7 @@ pub const OPTIONS: &[Opt] = &[
     opt('R', "max-reqs-per-event", Connections, "requests before others get a turn [20]",
         Needs("NUM", |d, v| set(&mut d.config.reqs_per_event, v.number(1..=MOST, FAILURE)))),
 
-    opt('Y', "auth-file", Commands, "USER:PASSWORD lines, one of which clients send",
+    opt('Y', "auth-file", Commands, "USER:PASSWORD or USER:HASH lines; clients send one",
         Needs("FILE", |d, v| set(&mut d.config.auth_file, v.path().map(Some)))),
     opt('A', "enable-shutdown", Commands, "allow the shutdown command",
         Flag(|d, on| d.config.shutdown_command = on)),

@@ -159,6 +159,8 @@ pub enum Error {
     BadTermination,
     #[error("CLIENT_ERROR auth token too long")]
     AuthenticationTooLong,
+    #[error("SERVER_ERROR too many clients are logging in, try again")]
+    AuthenticationBusy,
 }
 
 /// Reads one command line, given without its line end.

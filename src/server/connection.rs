@@ -95,7 +95,7 @@ impl Connection {
     pub(super) fn go_on(&mut self, token: Token, worker: &mut Worker) -> Went {
         let mut desk = match self.desk.take() {
             Some(desk) => desk,
-            None if !self.socket.is_ready() => return Went::Waiting,
+            None if self.next == Next::Read && !self.socket.is_ready() => return Went::Waiting,
             None => worker.desks.take(self.kept.take()),
         };
         let went = match self.serve(&mut desk, token, worker) {
@@ -105,7 +105,7 @@ impl Connection {
                 Went::Ended
             }
         };
-        if went == Went::Waiting && self.next == Next::Read {
+        if went == Went::Waiting && matches!(self.next, Next::Read | Next::Answer) {
             self.wait(desk, worker);
         } else {
             self.desk = Some(desk);
@@ -184,6 +184,10 @@ impl Connection {
                                 let _ = self.write(desk, worker)?;
                             }
                             return Ok(Went::Aside);
+                        }
+                        Step::Wait => {
+                            let _ = self.write(desk, worker)?;
+                            return Ok(Went::Waiting);
                         }
                         Step::Watch => Next::Watch,
                         Step::Close => Next::Close,

@@ -27,6 +27,7 @@ mod tls;
 mod tls_files;
 mod tls_names;
 mod tls_stream;
+mod verifier;
 mod worker;
 
 pub use error::Error;

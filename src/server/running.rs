@@ -6,6 +6,7 @@ use super::listen::Listener;
 use super::restart::MemoryFile;
 use super::shared::Server;
 use super::tls::Tls;
+use super::verifier::Verifier;
 use super::worker::{self, Inbox, Order, Outset};
 use super::{http, log, maintenance, tls_files};
 use crate::command::{Address, Engine};
@@ -33,6 +34,7 @@ pub struct Running {
     stop_accepting: watch::Sender<bool>,
     end: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
+    verifier: Arc<Verifier>,
     pub(super) memory_file: Option<MemoryFile>,
 }
 
@@ -59,6 +61,7 @@ impl Running {
             stop_accepting: watch::Sender::new(false),
             end: watch::Sender::new(false),
             threads: Vec::new(),
+            verifier: Arc::default(),
             memory_file,
             runtime,
             server,
@@ -114,6 +117,11 @@ impl Running {
     fn start_threads(&mut self, outsets: Vec<Outset>) -> Result<(), Error> {
         for (index, outset) in outsets.into_iter().enumerate() {
             self.threads.push(worker::start(self.server.clone(), index as u16, outset)?);
+        }
+        if self.server.engine.config.auth_file.is_some() {
+            self.threads.push(self.verifier.start()?);
+            let verifier = self.verifier.clone();
+            self.server.engine.on_verify(Box::new(move |check, done| verifier.push(check, done)));
         }
         self.threads.push(maintenance::start(self.server.clone(), self.end.subscribe())?);
         Ok(())
@@ -181,6 +189,7 @@ async fn save(server: Arc<Server>, file: MemoryFile, stop: impl Future<Output = 
 impl Drop for Running {
     fn drop(&mut self) {
         self.end.send_replace(true);
+        self.verifier.end();
         self.accepting.abort_all();
         self.runtime.block_on(async { while self.accepting.join_next().await.is_some() {} });
         self.server.order_all(|| Order::End);

@@ -96,6 +96,7 @@ impl Memory {
             drain(&mut output, &mut conversation.received);
             match progress.step {
                 Step::Yield => {}
+                Step::Wait => unreachable!("without a thread for it a password is checked at once"),
                 Step::Close | Step::Shutdown { .. } => conversation.closed = true,
                 Step::Read | Step::Watch => {
                     assert!(

@@ -5,6 +5,7 @@ mod client;
 mod connections;
 mod full;
 mod limit;
+mod login;
 mod process;
 mod reloading;
 mod restart;

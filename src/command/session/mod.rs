@@ -5,6 +5,7 @@ mod keys;
 mod login;
 
 use crate::command::admin::{self, Outcome};
+use crate::command::auth::Verdict;
 use crate::command::classic::{self, Getting};
 use crate::command::connections::Connection;
 use crate::command::counts::{Counts, Served, Service};
@@ -31,7 +32,7 @@ pub struct Context<'a> {
     pub connection: &'a Connection,
     /// The time of this batch.
     pub now: Now,
-    /// Makes the function that wakes this connection when log lines wait for it (only `watch` calls it).
+    /// Makes the function that wakes this connection when log lines or a verdict wait for it.
     pub waker: &'a dyn Fn() -> Box<dyn Fn() + Send + Sync>,
 }
 
@@ -53,6 +54,8 @@ pub enum Step {
     Read,
     /// There is more to answer: write the output, let others have a turn, call again.
     Yield,
+    /// A password is being checked: write the output, and call again, with the same input or more, when woken.
+    Wait,
     /// The client watches from now on: write the output, then its lines as they come, until it closes.
     Watch,
     /// Write the output, then close.
@@ -86,6 +89,8 @@ enum State {
     Receiving(Box<Receiving>),
     /// This many bytes come next, and are dropped.
     Swallowing(usize),
+    /// A password is being checked.
+    Verifying(Arc<Verdict>),
     /// The store is being listed.
     Dumping(Box<Dump>),
     /// The client receives log lines; what it sends is dropped.
@@ -163,6 +168,14 @@ impl Session {
                         Flow::Stop(Step::Read)
                     }
                 }
+                State::Verifying(verdict) => match verdict.get() {
+                    None => Flow::Stop(Step::Wait),
+                    Some(accepted) => {
+                        self.state = State::Ready;
+                        self.conclude(accepted, output, context);
+                        Flow::On
+                    }
+                },
                 State::Dumping(dump) => {
                     if dump.advance(output, context) {
                         self.state = State::Ready;

@@ -1,0 +1,142 @@
+//! Users and passwords over real sockets: files of hashes, who waits for them, and files that are read again.
+
+use super::started::{Started, command, run, wait_until};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+
+/// A line for a user with this password, as `memcarp hash-password` makes it.
+fn hashed(user: &str, password: &str) -> String {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_memcarp"))
+        .args(["hash-password", user])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    process.stdin.take().unwrap().write_all(format!("{password}\n").as_bytes()).unwrap();
+    let output = process.wait_with_output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn start(users: &str, options: &[&str]) -> Started {
+    let mut all = vec!["-Y", "users"];
+    all.extend(options);
+    let (command, directory) = command(&all);
+    std::fs::write(directory.join("users"), users).unwrap();
+    Started::from((command, directory))
+}
+
+fn log_in(user: &str, password: &str) -> String {
+    let token = format!("{user} {password}");
+    format!("set a 0 0 {}\r\n{token}\r\n", token.len())
+}
+
+const FAILURE: &str = "CLIENT_ERROR authentication failure\r\n";
+
+#[test]
+fn a_hash_lets_in_who_has_the_password() {
+    let server = start(&(hashed("ann", "secret") + "bob:plain\n"), &["-t", "1"]);
+    assert!(!std::fs::read_to_string(server.directory.join("users")).unwrap().contains("secret"));
+    let mut client = server.connect();
+    assert_eq!(client.say(&log_in("ann", "wrong")), FAILURE);
+    assert_eq!(client.say(&log_in("eve", "secret")), FAILURE);
+    assert_eq!(client.say("get abc\r\n"), "CLIENT_ERROR unauthenticated\r\n");
+    // What is sent behind it waits with it.
+    client.send(log_in("ann", "secret") + "set k 0 0 1\r\n1\r\nget k\r\n");
+    assert_eq!([client.line(), client.line(), client.line()].concat(), "STORED\r\nSTORED\r\nVALUE k 0 1\r\n");
+    assert_eq!(server.connect().say(&log_in("bob", "plain")), "STORED\r\n");
+}
+
+/// Many connections of one user cost one computation, and nobody else's.
+#[test]
+fn many_may_come_at_once() {
+    let server = start(&hashed("ann", "secret"), &["-t", "2"]);
+    let mut clients: Vec<_> = (0..200).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.send(log_in("ann", "secret"));
+    }
+    for client in &mut clients {
+        assert_eq!(client.line(), "STORED\r\n");
+    }
+    assert_eq!(clients[0].stat("auth_errors"), "0");
+}
+
+/// A client that goes away while its password is checked leaves nothing behind.
+#[test]
+fn who_does_not_wait_is_forgotten() {
+    let server = start(&hashed("ann", "secret"), &["-t", "1"]);
+    for number in 0..8 {
+        server.connect().send(log_in("ann", &number.to_string()));
+    }
+    let mut client = server.connect();
+    assert_eq!(client.say(&log_in("ann", "secret")), "STORED\r\n");
+    wait_until("the others to be gone", || client.stat("curr_connections") == "1");
+}
+
+#[test]
+fn who_fails_too_often_is_closed() {
+    let server = start("ann:secret\n", &[]);
+    let mut failures = 0;
+    let mut guessing = server.connect();
+    while guessing.say(&log_in("ann", "guess")) == FAILURE {
+        failures += 1;
+        assert!(failures < 1000, "nobody stops it");
+    }
+    assert!(failures > 16, "{failures}");
+    assert!(guessing.line().is_empty(), "it is closed");
+}
+
+#[test]
+fn users_are_read_again() {
+    let mut server = start("ann:secret\n", &[]);
+    let mut stderr = BufReader::new(server.process.stderr.take().unwrap());
+    let file = server.directory.join("users");
+    let mut inside = server.connect();
+    assert_eq!(inside.say(&log_in("ann", "secret")), "STORED\r\n");
+
+    std::fs::write(&file, "ann:$2y$05$abcdefghijklmnopqrstuv\n").unwrap();
+    server.signal("-HUP");
+    let mut said = String::new();
+    stderr.read_line(&mut said).unwrap();
+    assert_eq!(
+        said,
+        "-Y users: users line 1: this is no argon2 hash; memcarp hash-password makes them; the users stay as they were\n"
+    );
+    assert_eq!(server.connect().say(&log_in("ann", "secret")), "STORED\r\n");
+
+    std::fs::write(&file, hashed("bob", "other")).unwrap();
+    server.signal("-HUP");
+    wait_until("the new users", || server.connect().say(&log_in("bob", "other")) == "STORED\r\n");
+    assert_eq!(server.connect().say(&log_in("ann", "secret")), FAILURE);
+    assert_eq!(inside.say("mn\r\n"), "MN\r\n", "who is in stays in");
+}
+
+#[test]
+fn a_hash_nobody_can_check_stops_the_start() {
+    let (mut command, directory) = command(&["-Y", "users"]);
+    std::fs::write(directory.join("users"), "ann:$6$salt$hash\n").unwrap();
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("users line 1: this is no argon2 hash"), "{stderr}");
+    std::fs::remove_dir_all(directory).unwrap();
+    assert_eq!(run(&["-Y", "missing"]).status.code(), Some(1));
+}
+
+/// What waits is answered before the server ends.
+#[test]
+fn a_stop_waits_for_verdicts() {
+    let mut server = start(&(hashed("ann", "secret") + "bob:plain\n"), &["-t", "1"]);
+    let mut bob = server.connect();
+    assert_eq!(bob.say(&log_in("bob", "plain")), "STORED\r\n");
+    let mut clients: Vec<_> = (0..10).map(|_| server.connect()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(log_in("ann", &number.to_string()));
+    }
+    wait_until("all to be in the queue", || bob.stat("auth_cmds") == "11");
+    server.signal("-TERM");
+    for client in &mut clients {
+        assert_eq!(String::from_utf8(client.rest()).unwrap(), FAILURE);
+    }
+    assert_eq!(server.end().code(), Some(0));
+}
