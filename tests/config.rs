@@ -70,6 +70,21 @@ fn networks_accumulate_and_a_listener_has_its_own() {
     );
 }
 
+#[test]
+fn metrics_have_settings_of_their_own() {
+    let config = read(&["--metrics-ssl-chain-cert", "/c", "--metrics-auth-file=/u"]);
+    let tls = config.metrics_tls.unwrap();
+    assert_eq!((tls.chain_cert, tls.key, tls.verify_mode), ("/c".into(), "/c".into(), 0));
+    assert_eq!((config.metrics_auth_file, config.tls), (Some("/u".into()), None));
+    let tls = read(&["--metrics-ssl-chain-cert=/c", "--metrics-ssl-key=/k", "--metrics-ssl-ca-cert=/a"]);
+    let tls = tls.metrics_tls.unwrap();
+    assert_eq!((tls.key, tls.ca_cert, tls.verify_mode), ("/k".into(), Some("/a".into()), 2));
+    assert_eq!(
+        refused(&["--metrics-ssl-key", "/k"]),
+        (64, "TLS for metrics needs a certificate; write --metrics-ssl-chain-cert FILE".into())
+    );
+}
+
 /// Each option, long and short, changes what it is about and nothing else.
 #[test]
 fn every_option_sets_its_field() {

@@ -20,6 +20,8 @@ pub struct Draft {
     pub tls: bool,
     /// `-o ssl_*`.
     pub ssl: Ssl,
+    /// `--metrics-ssl-*`.
+    pub metrics_ssl: Ssl,
     port_given: bool,
     udp_port: Option<Port>,
     /// Options that add to what was written before in the source being read now.
@@ -52,7 +54,7 @@ impl Place {
 /// Options that exclude each other, by their long names, and what is wrong.
 type Conflict = (&'static [&'static str], Error);
 
-/// `-o ssl_*` as written; used only under `-Z`.
+/// `-o ssl_*` as written, used only under `-Z`; or `--metrics-ssl-*`, which say fewer of them.
 #[derive(Debug)]
 pub struct Ssl {
     /// `ssl_chain_cert`.
@@ -93,6 +95,24 @@ impl Default for Ssl {
             session_cache: false,
             kernel_tls: false,
             wbuf_size: 16 << 10,
+        }
+    }
+}
+
+impl Ssl {
+    fn with(self, chain_cert: PathBuf) -> Tls {
+        Tls {
+            key: self.key.unwrap_or_else(|| chain_cert.clone()),
+            chain_cert,
+            ca_cert: self.ca_cert,
+            allowed_names: self.allowed_names,
+            verify_mode: self.verify_mode,
+            keyformat: self.keyformat,
+            ciphers: self.ciphers,
+            min_version: self.min_version,
+            session_cache: self.session_cache,
+            kernel_tls: self.kernel_tls,
+            wbuf_size: self.wbuf_size,
         }
     }
 }
@@ -267,6 +287,7 @@ impl Draft {
         self.check_memory()
             .map_err(|error| (&["max-item-size", "memory-limit", "slab_chunk_max"][..], error))?;
         self.check_engine()?;
+        self.settle_metrics_tls()?;
         self.settle_udp().map_err(|error| (&["udp-port", "auth-file"][..], error))?;
         self.settle_tls()
     }
@@ -339,6 +360,21 @@ impl Draft {
         Ok(())
     }
 
+    fn settle_metrics_tls(&mut self) -> Result<(), Conflict> {
+        let mut ssl = std::mem::take(&mut self.metrics_ssl);
+        let Some(chain_cert) = ssl.chain_cert.take() else {
+            if ssl.key.is_some() || ssl.ca_cert.is_some() {
+                let message = "TLS for metrics needs a certificate; write --metrics-ssl-chain-cert FILE";
+                let options = &["metrics-ssl-key", "metrics-ssl-ca-cert"];
+                return Err((options, Error::new(USAGE, message)));
+            }
+            return Ok(());
+        };
+        ssl.verify_mode = if ssl.ca_cert.is_some() { 2 } else { 0 };
+        self.config.metrics_tls = Some(ssl.with(chain_cert));
+        Ok(())
+    }
+
     fn settle_tls(&mut self) -> Result<(), Conflict> {
         if !self.tls {
             let prefixed = self.config.listen.iter().find(|listen| listen.tls != ListenTls::Inherit);
@@ -358,7 +394,7 @@ impl Draft {
             let message = "TLS (-Z) is spoken over TCP only; leave -p 0 out";
             return Err((&["enable-ssl", "port"], Error::new(USAGE, message)));
         }
-        let ssl = std::mem::take(&mut self.ssl);
+        let mut ssl = std::mem::take(&mut self.ssl);
         let asks =
             ssl.verify_mode > 0 || self.config.listen.iter().any(|listen| listen.tls == ListenTls::Mutual);
         if !ssl.allowed_names.is_empty() && !asks {
@@ -366,23 +402,11 @@ impl Draft {
                            write -o ssl_verify_mode=2,ssl_ca_cert=FILE";
             return Err((&["ssl-allowed-names", "ssl_verify_mode"], Error::new(USAGE, message)));
         }
-        let chain_cert = ssl.chain_cert.ok_or_else(|| {
+        let chain_cert = ssl.chain_cert.take().ok_or_else(|| {
             let message = "TLS (-Z) needs a certificate; write -o ssl_chain_cert=FILE,ssl_key=FILE";
             (&["enable-ssl"][..], Error::new(USAGE, message))
         })?;
-        self.config.tls = Some(Tls {
-            key: ssl.key.unwrap_or_else(|| chain_cert.clone()),
-            chain_cert,
-            ca_cert: ssl.ca_cert,
-            allowed_names: ssl.allowed_names,
-            verify_mode: ssl.verify_mode,
-            keyformat: ssl.keyformat,
-            ciphers: ssl.ciphers,
-            min_version: ssl.min_version,
-            session_cache: ssl.session_cache,
-            kernel_tls: ssl.kernel_tls,
-            wbuf_size: ssl.wbuf_size,
-        });
+        self.config.tls = Some(ssl.with(chain_cert));
         Ok(())
     }
 }

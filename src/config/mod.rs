@@ -57,6 +57,10 @@ pub struct Config {
     pub metrics: MetricsListen,
     /// Who may connect there (`--metrics-allow`).
     pub metrics_allow: Networks,
+    /// TLS there (`--metrics-ssl-*`).
+    pub metrics_tls: Option<Tls>,
+    /// File of users who may ask there (`--metrics-auth-file`).
+    pub metrics_auth_file: Option<PathBuf>,
     /// Run in the background (`-d`).
     pub daemon: bool,
     /// File to write the process id to (`-P`).
@@ -267,6 +271,8 @@ impl Default for Config {
             unix_mask: 0o700,
             metrics: MetricsListen::Default,
             metrics_allow: Networks::default(),
+            metrics_tls: None,
+            metrics_auth_file: None,
             daemon: false,
             pidfile: None,
             user: None,

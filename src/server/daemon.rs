@@ -47,8 +47,9 @@ pub(super) fn launch() -> Result<(), Error> {
 
 /// Files that are read again later are named from the root on: the directory their names begin in will be left.
 pub(super) fn keep_names(config: &mut Config) {
-    let mut names: Vec<&mut PathBuf> = config.auth_file.iter_mut().collect();
-    if let Some(tls) = &mut config.tls {
+    let files = [&mut config.auth_file, &mut config.metrics_auth_file];
+    let mut names: Vec<&mut PathBuf> = files.into_iter().flatten().collect();
+    for tls in [&mut config.tls, &mut config.metrics_tls].into_iter().flatten() {
         names.extend([&mut tls.chain_cert, &mut tls.key]);
         names.extend(&mut tls.ca_cert);
     }

@@ -22,9 +22,11 @@ pub enum Error {
     /// `-u` names nobody.
     #[error("can't find the user {0} to switch to; name one that exists with -u USER")]
     UnknownUser(String),
-    /// The file of users (`-Y`) cannot be read.
-    #[error("-Y {path}: {source}")]
+    /// A file of users cannot be read.
+    #[error("{option} {path}: {source}")]
     AuthFile {
+        /// The option that names it.
+        option: &'static str,
         /// Its name.
         path: String,
         /// What is wrong with it.

@@ -14,13 +14,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::MissedTickBehavior;
+use tokio_rustls::TlsAcceptor;
 
 /// Sockets that wait to be served.
 pub(super) struct Bound(Vec<(TcpListener, SocketAddr)>);
@@ -131,11 +133,11 @@ async fn accept(listener: tokio::net::TcpListener, site: Arc<Site>, places: Arc<
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((_, peer)) if !site.admit(peer.ip()) => {}
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let site = site.clone();
                 tokio::spawn(async move {
                     // A client that gives up, or takes too long, has nobody to tell.
-                    let _ = tokio::time::timeout(LASTS, talk(stream, site)).await;
+                    let _ = tokio::time::timeout(LASTS, welcome(stream, peer.ip(), site)).await;
                     drop(place);
                 });
             }
@@ -144,8 +146,17 @@ async fn accept(listener: tokio::net::TcpListener, site: Arc<Site>, places: Arc<
     }
 }
 
-async fn talk(stream: TcpStream, site: Arc<Site>) -> hyper::Result<()> {
-    http1::Builder::new()
+async fn welcome(stream: TcpStream, peer: IpAddr, site: Arc<Site>) {
+    let Some(settings) = site.tls() else { return talk(stream, peer, site).await };
+    match TlsAcceptor::from(settings).accept(stream).await {
+        Ok(stream) => talk(stream, peer, site).await,
+        Err(_) => site.note_failed_handshake(),
+    }
+}
+
+async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin, peer: IpAddr, site: Arc<Site>) {
+    // An answer that could not be written has nobody to tell.
+    let _ = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(ASKS)
         .keep_alive(false)
@@ -154,9 +165,14 @@ async fn talk(stream: TcpStream, site: Arc<Site>) -> hyper::Result<()> {
         .serve_connection(
             TokioIo::new(stream),
             service_fn(|request: Request<Incoming>| {
-                let answer = site.answer(&request);
-                async move { Ok::<_, Infallible>(answer) }
+                let site = site.clone();
+                async move {
+                    Ok::<_, Infallible>(match site.refuse(&request, peer).await {
+                        Some(refusal) => refusal,
+                        None => site.answer(&request),
+                    })
+                }
             }),
         )
-        .await
+        .await;
 }

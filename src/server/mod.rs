@@ -37,11 +37,11 @@ use crate::command::Address;
 use crate::command::auth::Users;
 use crate::config::{Config, ListenTls, Port, Sources};
 use reload::Reload;
+use shared::Secrets;
 use std::fmt::Arguments;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use tls::Tls;
 
 /// Serves as a process does, until a signal or `shutdown` ends it. At SIGHUP the files of `sources` are read again.
 pub fn run(mut config: Config, sources: Sources) -> Result<(), Error> {
@@ -69,22 +69,22 @@ pub fn run(mut config: Config, sources: Sources) -> Result<(), Error> {
 
 /// Whether `config` could be served, as far as can be told without taking anything: the files it needs are read.
 pub fn check(config: &Config) -> Result<(), Error> {
-    if let Some(settings) = &config.tls {
-        Tls::read(settings)?.check(config.listen.iter().map(|listen| listen.tls))?;
+    let secrets = Secrets::read(config)?;
+    if let Some(tls) = &secrets.tls {
+        tls.check(config.listen.iter().map(|listen| listen.tls))?;
     }
     if config.tcp_port == Port::Off && config.unix_socket.is_none() {
         return Err(Error::NothingToListenOn);
     }
     privileges::user(config)?;
-    config.auth_file.as_deref().map(read_users).transpose()?;
     Ok(())
 }
 
 /// Binds the listeners and starts the workers: from then on clients are served.
 pub fn start(mut config: Config) -> Result<Running, Error> {
     // Before root is given up: files may be root's alone.
-    let tls = config.tls.as_ref().map(Tls::read).transpose()?;
-    let users = config.auth_file.as_deref().map(read_users).transpose()?;
+    let mut secrets = Secrets::read(&config)?;
+    let users = secrets.users.take();
     let rules = config.rules.clone();
     privileges::raise_limits(&mut config)?;
     let mut listeners = listen::bind_tcp(&config)?;
@@ -98,10 +98,10 @@ pub fn start(mut config: Config) -> Result<Running, Error> {
     if config.udp_port != 0 {
         log(format_args!("UDP port {} is not served: this server speaks TCP only", config.udp_port));
     }
-    if let Some(tls) = &tls {
+    if let Some(tls) = &secrets.tls {
         tls.check(listeners.iter().map(|listener| listener.tls))?;
     }
-    let mut running = Running::new(config, listeners, tls)?;
+    let mut running = Running::new(config, listeners, secrets)?;
     // Nobody is let in before `serve`.
     running.engine().set_users(users);
     running.engine().set_rules(rules);
@@ -112,8 +112,11 @@ pub fn start(mut config: Config) -> Result<Running, Error> {
     Ok(running)
 }
 
-fn read_users(path: &Path) -> Result<Users, Error> {
-    Users::read(path).map_err(|source| Error::AuthFile { path: path.display().to_string(), source })
+/// The option that names the file of users who may ask for metrics.
+const METRICS_AUTH_FILE: &str = "--metrics-auth-file";
+
+fn read_users(option: &'static str, path: &Path) -> Result<Users, Error> {
+    Users::read(path).map_err(|source| Error::AuthFile { option, path: path.display().to_string(), source })
 }
 
 /// One line for the operator, on stderr. A stderr that is gone stops nobody.
@@ -132,8 +135,9 @@ fn announce(running: &Running) {
         addresses.join(", "),
         attempt(running).map(|attempt| format!(" Try: {attempt}")).unwrap_or_default(),
     );
+    let scheme = if running.engine().config.metrics_tls.is_some() { "https" } else { "http" };
     for address in running.metrics_addresses() {
-        let _ = writeln!(stdout, "Metrics and status: http://{address}/");
+        let _ = writeln!(stdout, "Metrics and status: {scheme}://{address}/");
     }
     let _ = stdout.flush();
 }

@@ -4,8 +4,7 @@ use super::accept::Acceptor;
 use super::error::Error;
 use super::listen::Listener;
 use super::restart::MemoryFile;
-use super::shared::Server;
-use super::tls::Tls;
+use super::shared::{Secrets, Server};
 use super::verifier::Verifier;
 use super::worker::{self, Inbox, Order, Outset};
 use super::{http, log, maintenance, tls_files};
@@ -39,7 +38,7 @@ pub struct Running {
 }
 
 impl Running {
-    pub(super) fn new(config: Config, listeners: Vec<Listener>, tls: Option<Tls>) -> Result<Running, Error> {
+    pub(super) fn new(config: Config, listeners: Vec<Listener>, secrets: Secrets) -> Result<Running, Error> {
         let threads = config.threads.clamp(1, usize::from(u16::MAX));
         let mut inboxes = Vec::with_capacity(threads);
         let mut outsets = Vec::with_capacity(threads);
@@ -49,7 +48,7 @@ impl Running {
             outsets.push(outset);
         }
         let memory_file = MemoryFile::of(&config);
-        let server = Arc::new(Server::new(config, tls, inboxes));
+        let server = Arc::new(Server::new(config, secrets, inboxes));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -118,7 +117,8 @@ impl Running {
         for (index, outset) in outsets.into_iter().enumerate() {
             self.threads.push(worker::start(self.server.clone(), index as u16, outset)?);
         }
-        if self.server.engine.config.auth_file.is_some() {
+        let config = &self.server.engine.config;
+        if config.auth_file.is_some() || config.metrics_auth_file.is_some() {
             self.threads.push(self.verifier.start()?);
             let verifier = self.verifier.clone();
             self.server.engine.on_verify(Box::new(move |check, done| verifier.push(check, done)));
@@ -135,7 +135,7 @@ impl Running {
     }
 
     fn let_clients_refresh_certificates(&self) {
-        if self.server.tls.is_some() {
+        if self.server.tls.is_some() || self.server.metrics_tls.is_some() {
             self.server.note_certificates();
             self.runtime.spawn(tls_files::watch(self.server.clone()));
             // Weak, because the engine belongs to the server.

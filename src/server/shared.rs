@@ -6,10 +6,12 @@ use super::error::Error;
 use super::limit::Limit;
 use super::tls::Tls;
 use super::worker::{Inbox, Order};
-use super::{log, read_users};
+use super::{METRICS_AUTH_FILE, log, read_users};
 use crate::command::Engine;
+use crate::command::auth::Users;
 use crate::config::{Config, Networks};
 use parking_lot::{Mutex, RwLock};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
@@ -27,14 +29,39 @@ pub(super) struct Server {
     /// The worker that gets the next connection.
     next_worker: AtomicUsize,
     pub(super) tls: Option<Tls>,
+    /// TLS for metrics.
+    pub(super) metrics_tls: Option<Tls>,
+    /// Who may ask for metrics, if not everybody.
+    pub(super) metrics_users: RwLock<Option<Arc<Users>>>,
     /// Told when a client or a failure ends the server.
     pub(super) stop: Notify,
     pub(super) failure: Mutex<Option<Error>>,
 }
 
+/// What is read from files that may be root's alone.
+pub(super) struct Secrets {
+    pub(super) users: Option<Users>,
+    pub(super) tls: Option<Tls>,
+    pub(super) metrics_users: Option<Users>,
+    pub(super) metrics_tls: Option<Tls>,
+}
+
+impl Secrets {
+    pub(super) fn read(config: &Config) -> Result<Secrets, Error> {
+        let users =
+            |option, path: &Option<PathBuf>| path.as_deref().map(|path| read_users(option, path)).transpose();
+        Ok(Secrets {
+            tls: config.tls.as_ref().map(Tls::read).transpose()?,
+            metrics_tls: config.metrics_tls.as_ref().map(Tls::read).transpose()?,
+            users: users("-Y", &config.auth_file)?,
+            metrics_users: users(METRICS_AUTH_FILE, &config.metrics_auth_file)?,
+        })
+    }
+}
+
 impl Server {
     /// A server whose workers have not started.
-    pub(super) fn new(config: Config, tls: Option<Tls>, workers: Vec<Inbox>) -> Server {
+    pub(super) fn new(config: Config, secrets: Secrets, workers: Vec<Inbox>) -> Server {
         Server {
             clock: Clock::new(),
             limit: Limit::new(config.conn_limit),
@@ -43,7 +70,9 @@ impl Server {
             engine: Arc::new(Engine::new(Arc::new(config))),
             workers,
             next_worker: AtomicUsize::new(0),
-            tls,
+            tls: secrets.tls,
+            metrics_tls: secrets.metrics_tls,
+            metrics_users: RwLock::new(secrets.metrics_users.map(Arc::new)),
             stop: Notify::new(),
             failure: Mutex::default(),
         }
@@ -63,9 +92,16 @@ impl Server {
 
     /// Reads again the files that may change while the server runs. One that cannot be read changes nothing.
     pub(super) fn reload(&self) {
-        match self.engine.config.auth_file.as_deref().map(read_users) {
+        let stay = |error| log(format_args!("{error}; the users stay as they were"));
+        let config = &self.engine.config;
+        match config.auth_file.as_deref().map(|path| read_users("-Y", path)) {
             Some(Ok(users)) => self.engine.set_users(Some(users)),
-            Some(Err(error)) => log(format_args!("{error}; the users stay as they were")),
+            Some(Err(error)) => stay(error),
+            None => {}
+        }
+        match config.metrics_auth_file.as_deref().map(|path| read_users(METRICS_AUTH_FILE, path)) {
+            Some(Ok(users)) => *self.metrics_users.write() = Some(Arc::new(users)),
+            Some(Err(error)) => stay(error),
             None => {}
         }
         if let Err(error) = self.refresh_certificates() {
@@ -74,10 +110,10 @@ impl Server {
     }
 
     pub(super) fn refresh_certificates(&self) -> Result<(), Error> {
-        if let Some(tls) = &self.tls {
+        for tls in self.tls.iter().chain(&self.metrics_tls) {
             tls.read_again()?;
-            self.note_certificates();
         }
+        self.note_certificates();
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! What HTTP requests are answered: metrics, the status page, probes. Knows no connection.
 
 use super::shared::Server;
+use crate::command::auth;
+use crate::config::ListenTls;
 use crate::metrics;
 use crate::metrics::exposition::CONTENT_TYPE;
 use crate::metrics::process::Process;
@@ -9,9 +11,13 @@ use crate::status::history::{History, Sample};
 use ahash::RandomState;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE as TYPE, HOST, HeaderValue};
+use hyper::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE as TYPE, HOST, HeaderValue,
+    WWW_AUTHENTICATE,
+};
 use hyper::{Method, Request, Response, StatusCode};
 use parking_lot::Mutex;
+use rustls::ServerConfig;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,6 +50,52 @@ impl Site {
             self.server.engine.connections.not_allowed.fetch_add(1, Ordering::Relaxed);
         }
         admitted
+    }
+
+    /// What a connection is to speak; `None` is no TLS.
+    pub(super) fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.server.metrics_tls.as_ref()?.settings(ListenTls::Inherit)
+    }
+
+    /// A client did not come to terms about TLS.
+    pub(super) fn note_failed_handshake(&self) {
+        self.server.engine.tls.handshake_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The answer to who may not ask: a user and password are wanted, and not there or wrong. Probes need none, as they
+    /// are told nothing.
+    pub(super) async fn refuse<B>(&self, request: &Request<B>, peer: IpAddr) -> Option<Answer> {
+        let users = self.server.metrics_users.read().clone()?;
+        if PROBES.contains(&request.uri().path()) {
+            return None;
+        }
+        let Some((user, password)) = credentials(request) else { return Some(unauthorized()) };
+        let (engine, now) = (&self.server.engine, self.server.clock.now());
+        if !engine.attempts.may_try(peer, now) {
+            return Some(plain(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many wrong passwords from this address\n",
+            ));
+        }
+        let accepted = match users.ask(&user, &password) {
+            auth::Answer::Yes => true,
+            auth::Answer::No => false,
+            auth::Answer::Unclear(check) => {
+                let (sender, told) = tokio::sync::oneshot::channel();
+                // Nobody is left to tell if the client has gone.
+                let done = Box::new(move |accepted| {
+                    let _ = sender.send(accepted);
+                });
+                if !engine.verify(check, done) {
+                    return Some(plain(StatusCode::SERVICE_UNAVAILABLE, "too many clients are logging in\n"));
+                }
+                told.await.unwrap_or(false)
+            }
+        };
+        if !accepted {
+            engine.attempts.failed(peer, now);
+        }
+        (!accepted).then(unauthorized)
     }
 
     /// Looks at the server, for the plots.
@@ -95,6 +147,30 @@ impl Site {
         );
         respond(StatusCode::OK, "text/html; charset=utf-8", &policy, page.page())
     }
+}
+
+/// Paths of probes.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+
+/// User and password of basic authentication, if the request has any.
+fn credentials<B>(request: &Request<B>) -> Option<(Vec<u8>, Vec<u8>)> {
+    let header = request.headers().get(AUTHORIZATION)?.as_bytes();
+    let (scheme, encoded) = header.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return None;
+    }
+    let mut user = base64_simd::STANDARD.decode_to_vec(encoded.trim_ascii()).ok()?;
+    let colon = user.iter().position(|&byte| byte == b':')?;
+    let password = user.split_off(colon + 1);
+    user.pop();
+    Some((user, password))
+}
+
+fn unauthorized() -> Answer {
+    let mut response = plain(StatusCode::UNAUTHORIZED, "a user and a password are wanted\n");
+    let challenge = HeaderValue::from_static("Basic realm=\"memcarp\", charset=\"UTF-8\"");
+    response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    response
 }
 
 /// The policy of what is no page.

@@ -34,15 +34,16 @@ fn stamp(path: &Path) -> Option<Stamp> {
 /// Reads certificates again when their files change, for as long as the server runs. Files that cannot be used change
 /// nothing, and are not tried again before they change.
 pub(super) async fn watch(server: Arc<Server>) {
-    let Some(tls) = &server.tls else { return };
+    let all: Vec<_> = server.tls.iter().chain(&server.metrics_tls).collect();
+    let stamps = || all.iter().map(|tls| tls.stamps()).collect::<Vec<_>>();
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut seen = tls.stamps();
+    let mut seen = stamps();
     loop {
         ticks.tick().await;
-        let now = tls.stamps();
+        let now = stamps();
         if now == seen
-            && now != tls.tried()
+            && all.iter().zip(&now).any(|(tls, now)| tls.tried() != *now)
             && let Err(error) = server.refresh_certificates()
         {
             log(format_args!("{error}; the certificates stay as they were"));

@@ -34,6 +34,11 @@ pub fn ask(address: SocketAddr, request: &str) -> Answer {
     stream.write_all(request.as_bytes()).expect("the server reads");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("a whole answer");
+    answer_of(answer)
+}
+
+/// What has been read up to the end.
+pub fn answer_of(answer: Vec<u8>) -> Answer {
     let answer = String::from_utf8(answer).expect("text");
     let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");

@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod guarded;
 mod http;
 mod page;
 mod prometheus;
