@@ -136,7 +136,7 @@ impl fmt::Display for Error {
         }
         match &self.kind {
             ErrorKind::InvalidKey { bytes } => {
-                write!(f, "a key has 1 to 250 bytes (187 if it holds blanks), not {bytes}")
+                write!(f, "a key has 1 to 250 bytes (186 if it holds blanks), not {bytes}")
             }
             ErrorKind::ValueTooLarge { bytes } => write!(f, "a value of {bytes} bytes is over the limit"),
             ErrorKind::Unsupported(what) => write!(f, "not supported by this server: {what}"),

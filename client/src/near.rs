@@ -2,6 +2,7 @@
 
 use crate::key::Key;
 use crate::protocol::{Code, Get, Reply, Request};
+use bytes::Bytes;
 use lru::LruCache;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// Which items are kept in the process, and for how long.
 ///
-/// A copy is up to `ttl` older than what the cache holds: other processes' changes, expiry and expiry on update are
+/// A copy is used until `ttl` after it was asked for: other processes' changes, expiry and expiry on update are
 /// seen only when it ends. This process's own changes end it at once. Plain reads and `get_or_compute` use copies;
 /// batches and reads with options (a touch, details, a peek) do not.
 #[derive(Clone, Debug)]
@@ -19,7 +20,7 @@ pub struct NearCachePolicy {
     pub keys: NonZeroUsize,
     /// How long a copy is used. Think of a second or less.
     pub ttl: Duration,
-    /// Values larger than this are not kept.
+    /// Values larger than this are not kept. Times `keys`, it bounds the memory that copies take.
     pub max_value_bytes: usize,
     /// The read, within `ttl` of the one before, from which on a key counts as hot and is kept.
     pub hot_after: u32,
@@ -41,6 +42,8 @@ struct State {
     slots: LruCache<Key, Slot>,
     /// Counts changes, so that a read knows whether one came in between.
     changes: u64,
+    /// The last change of any key that is no longer known.
+    forgotten: u64,
 }
 
 struct Slot {
@@ -55,7 +58,7 @@ struct Slot {
 impl NearCache {
     pub(crate) fn new(policy: &NearCachePolicy) -> NearCache {
         let slots = LruCache::new(policy.keys);
-        NearCache { policy: policy.clone(), state: Mutex::new(State { slots, changes: 0 }) }
+        NearCache { policy: policy.clone(), state: Mutex::new(State { slots, changes: 0, forgotten: 0 }) }
     }
 
     /// The copy to answer a plain read with.
@@ -78,7 +81,7 @@ impl NearCache {
                 Task::Change(key)
             }
             (Some(key), Request::Get(get)) if !get.no_value && get.touch.is_none() => {
-                Task::Read(key, self.state().changes)
+                Task::Read(key, self.state().changes, Instant::now())
             }
             _ => Task::Nothing,
         };
@@ -89,26 +92,30 @@ impl NearCache {
         let mut state = self.state();
         state.changes += 1;
         let changes = state.changes;
-        let slot = state.slots.get_or_insert_mut(key.clone(), || Slot::new(Instant::now()));
+        let slot = state.slot(key, Instant::now());
         (slot.copy, slot.changed) = (None, changes);
     }
 
     pub(crate) fn clear(&self) {
-        self.state().slots.clear();
+        let mut state = self.state();
+        state.changes += 1;
+        state.forgotten = state.changes;
+        state.slots.clear();
     }
 
-    fn learn(&self, key: &Key, began: u64, reply: &Reply, now: Instant) {
+    /// A reply to a read that was sent at `asked`, after `began` changes.
+    fn learn(&self, key: &Key, began: u64, reply: &Reply, asked: Instant) {
         let seen = &reply.attributes;
         let is_whole = reply.code == Code::Done && !seen.stale && !seen.won && !seen.claimed;
         let size = reply.value.as_ref().map_or(0, |value| value.len());
         let mut state = self.state();
-        let slot = state.slots.get_or_insert_mut(key.clone(), || Slot::new(now));
-        let in_time = now.saturating_duration_since(slot.last_read) <= self.policy.ttl;
+        let slot = state.slot(key, asked);
+        let in_time = asked.saturating_duration_since(slot.last_read) <= self.policy.ttl;
         slot.reads = if in_time { slot.reads.saturating_add(1) } else { 1 };
-        slot.last_read = now;
+        slot.last_read = asked;
         let hot = slot.reads >= self.policy.hot_after;
         slot.copy = (is_whole && hot && size <= self.policy.max_value_bytes && slot.changed <= began)
-            .then(|| (reply.clone(), now + self.policy.ttl));
+            .then(|| (detached(reply), asked + self.policy.ttl));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -116,10 +123,23 @@ impl NearCache {
     }
 }
 
-impl Slot {
-    fn new(now: Instant) -> Slot {
-        Slot { copy: None, reads: 0, last_read: now, changed: 0 }
+impl State {
+    /// The key's slot. A new one may take the place of the least recently used, of whose changes the last is
+    /// remembered: who knows whether the new one's key was not among those forgotten before.
+    fn slot(&mut self, key: &Key, now: Instant) -> &mut Slot {
+        if !self.slots.contains(key) {
+            let slot = Slot { copy: None, reads: 0, last_read: now, changed: self.forgotten };
+            if let Some((_, gone)) = self.slots.push(key.clone(), slot) {
+                self.forgotten = self.forgotten.max(gone.changed);
+            }
+        }
+        self.slots.get_mut(key).expect("it was there or has been put there")
     }
+}
+
+/// A reply whose value does not keep the read buffer it came in.
+fn detached(reply: &Reply) -> Reply {
+    Reply { value: reply.value.as_deref().map(Bytes::copy_from_slice), ..reply.clone() }
 }
 
 fn plain_read(request: &Request) -> Option<&Key> {
@@ -144,15 +164,15 @@ pub(crate) struct Watch<'a> {
 }
 
 enum Task {
-    Read(Key, u64),
+    Read(Key, u64, Instant),
     Change(Key),
     Nothing,
 }
 
 impl Watch<'_> {
     pub(crate) fn learn(&self, reply: &Reply) {
-        if let Task::Read(key, began) = &self.task {
-            self.cache.learn(key, *began, reply, Instant::now());
+        if let Task::Read(key, began, asked) = &self.task {
+            self.cache.learn(key, *began, reply, *asked);
         }
     }
 }
@@ -169,7 +189,6 @@ impl Drop for Watch<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
 
     fn reply(text: &'static str) -> Reply {
         Reply { value: Some(Bytes::from_static(text.as_bytes())), ..Reply::bare(Code::Done) }
@@ -205,6 +224,31 @@ mod tests {
         assert!(cache.copy(&key, now).is_none());
         cache.learn(&key, began + 1, &reply("new"), now);
         assert_eq!(cache.copy(&key, now), Some(reply("new")));
+    }
+
+    #[test]
+    fn a_change_that_has_been_pushed_out_still_counts() {
+        let (cache, key, now) = (cache(), Key::from("k"), Instant::now());
+        let began = cache.state().changes;
+        cache.changed(&key);
+        for other in ["a", "b"] {
+            cache.changed(&other.into());
+        }
+        assert!(!cache.state().slots.contains(&key));
+        for _ in 0..3 {
+            cache.learn(&key, began, &reply("old"), now);
+        }
+        assert!(cache.copy(&key, now).is_none());
+        let began = cache.state().changes;
+        for _ in 0..2 {
+            cache.learn(&key, began, &reply("new"), now);
+        }
+        assert_eq!(cache.copy(&key, now), Some(reply("new")));
+        cache.clear();
+        for _ in 0..3 {
+            cache.learn(&key, began, &reply("old"), now);
+        }
+        assert!(cache.copy(&key, now).is_none(), "a read from before everything was dropped");
     }
 
     #[test]

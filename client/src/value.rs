@@ -18,7 +18,7 @@ impl Value {
     }
 
     /// Sets the client flags, which come back with the item. With the feature `compression` the
-    /// highest bit is the client's own.
+    /// highest bit is the client's own, and values that have it set are refused.
     pub fn with_flags(mut self, flags: u32) -> Value {
         self.flags = flags;
         self
@@ -93,11 +93,12 @@ pub struct Item {
     pub value: Bytes,
     /// Its client flags.
     pub flags: u32,
-    /// Its version: give it to `compare` to change the item only if nobody else has. 0 if the server keeps none.
+    /// Its version: give it to `compare` to change the item only if nobody else has. 0, which nothing can be compared
+    /// with, if the server keeps none or a stand-in answered.
     pub cas: u64,
     /// Whether it has been marked stale and not been replaced yet.
     pub stale: bool,
-    /// The value's size, known too if the value was left out.
+    /// The value's size. If the value was left out, as the server holds it: compressed values have the smaller size.
     pub size: u64,
     /// More about it, if asked for.
     pub details: Option<Details>,

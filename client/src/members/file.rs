@@ -5,7 +5,7 @@ use crate::route::{Carp, Scheme};
 use toml::de::{DeTable, DeValue};
 
 impl Members {
-    /// Reads the `[[member]]` tables of a TOML file: `name`, `address` (the name if absent), `weight` (1 if absent).
+    /// Reads the `[[member]]` tables of a TOML file (`[[members]]` will do too): `name`, `address` (the name if absent), `weight` (1 if absent).
     pub fn from_toml(text: &str) -> Result<Members, MembersError> {
         File::read(text).map(|file| file.members)
     }
@@ -45,8 +45,8 @@ impl File {
                 ("scheme", _) => return Err(wrong("is a string such as \"carp-v2\"")),
                 ("hash_tags", DeValue::Boolean(on)) => file.hash_tags = Some(*on),
                 ("hash_tags", _) => return Err(wrong("is true or false")),
-                ("member", DeValue::Array(tables)) => {
-                    let mut list = Vec::with_capacity(tables.len());
+                ("member" | "members", DeValue::Array(tables)) => {
+                    let mut list = file.members.to_vec();
                     for table in tables {
                         let start = table.span().start;
                         let DeValue::Table(fields) = table.get_ref() else {
@@ -106,6 +106,11 @@ mod tests {
         assert_eq!(carp.members()[0].weight(), 2.0);
         assert_eq!(carp.members()[1].address().unwrap().to_string(), "b:11211");
         assert_eq!(Members::from_text(FILE).unwrap(), *carp.members());
+        assert_eq!(Members::from_toml(&FILE.replace("[[member]]", "[[members]]")).unwrap(), *carp.members());
+        // Both at once are one list, in which a name may not stand twice.
+        assert_eq!(Members::from_toml(&FILE.replacen("[[member]]", "[[members]]", 1)).unwrap().len(), 2);
+        let twice = "[[member]]\nname = \"a\"\n[[members]]\nname = \"a\"\n";
+        assert!(Members::from_toml(twice).unwrap_err().to_string().contains("two members"));
     }
 
     #[test]

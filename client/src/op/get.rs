@@ -74,11 +74,12 @@ pub(crate) fn is_placeholder(attributes: &Attributes) -> bool {
 
 fn item(key: Key, reply: Reply) -> Result<Item, Error> {
     let seen = reply.attributes;
+    let left_out = reply.value.is_none();
     let value = reply.value.unwrap_or_default();
     let (value, flags) = crate::codec::decode(value, seen.flags)?;
     Ok(Item {
         key,
-        size: seen.size.unwrap_or(value.len() as u64),
+        size: if left_out { seen.size.unwrap_or_default() } else { value.len() as u64 },
         value,
         flags,
         cas: seen.cas,
