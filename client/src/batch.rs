@@ -1,7 +1,8 @@
 //! Many operations at once: scattered to their owners, gathered in order, each with its own outcome.
 
-use crate::client::Client;
+use crate::client::{Client, capped, without_foreign_version};
 use crate::error::{Error, ErrorKind};
+use crate::fleet::Fleet;
 use crate::key::Key;
 use crate::node::Node;
 use crate::observe::{self, Tally};
@@ -88,8 +89,9 @@ impl<'c> Batch<'c> {
                     #[cfg(feature = "near-cache")]
                     watched.extend(client.inner.near.as_ref().map(|near| near.watch(&request)));
                     let key = request.key().cloned().unwrap_or_else(|| Key::from(""));
-                    let group = groups.entry(fleet.carp.owner_index(key.as_bytes())).or_default();
-                    group.sent.push((place, kind, key));
+                    let (member, request, by_stand_in) = client.assign(&fleet, &key, request);
+                    let group = groups.entry(member).or_default();
+                    group.sent.push(Sent { place, kind, key, by_stand_in });
                     group.requests.push(request);
                     results.push(None);
                 }
@@ -110,10 +112,13 @@ impl<'c> Batch<'c> {
             })
         });
         for (sent, replies) in crate::join::join_all(calls.collect()).await {
-            for ((place, kind, key), reply) in sent.into_iter().zip(replies) {
-                let outcome = reply.and_then(|reply| kind.outcome(key, reply));
+            for (sent, reply) in sent.into_iter().zip(replies) {
+                let outcome = reply.and_then(|reply| {
+                    let reply = reply.map(|reply| without_foreign_version(reply, sent.by_stand_in));
+                    sent.kind.outcome(sent.key, reply)
+                });
                 tally(&outcome);
-                results[place] = Some(outcome);
+                results[sent.place] = Some(outcome);
             }
         }
         let unanswered = || Err(Error::new(ErrorKind::ConnectionLost));
@@ -123,8 +128,36 @@ impl<'c> Batch<'c> {
 
 #[derive(Default)]
 struct Group {
-    sent: Vec<(usize, OpKind, Key)>,
+    sent: Vec<Sent>,
     requests: Vec<Request>,
+}
+
+/// What is still to be known of an operation once it is on its way.
+struct Sent {
+    place: usize,
+    kind: OpKind,
+    key: Key,
+    by_stand_in: bool,
+}
+
+impl Client {
+    /// The place of the member that is to get a request of a batch: the owner, or its stand-in if the owner is down and
+    /// that is allowed.
+    fn assign(&self, fleet: &Fleet, key: &Key, request: Request) -> (usize, Request, bool) {
+        let owner = fleet.carp.owner_index(key.as_bytes());
+        let node = &fleet.nodes[owner];
+        if let Some(cap) = self.inner.config.fallback
+            && !fleet.admits(node, &self.inner.config.health)
+            && let Some(stand_in) = fleet.stand_in(key.as_bytes())
+        {
+            if request.is_change() {
+                node.missed(key);
+            }
+            observe::request(Tally::Fallback);
+            return (stand_in, capped(request, cap), true);
+        }
+        (owner, request, false)
+    }
 }
 
 fn refuse(node: &Arc<Node>, requests: &[Request]) -> Vec<Result<Option<Reply>, Error>> {

@@ -217,6 +217,6 @@ impl Config {
     pub(crate) fn node(&self, member: &Member, events: &Events) -> Result<Arc<Node>, Error> {
         // A probe may have to connect first.
         let patience = self.timeout + self.net.connect_timeout;
-        Node::new(member, &self.net, self.connections, &self.health, patience, events)
+        Node::new(member, &self.net, self.connections, &self.health, self.timeout, patience, events)
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// same without an allocation).
 ///
 /// Dropping the future at any point is safe: no later request sees its answer. A change that was under way may
-/// or may not have happened.
+/// or may not have happened; as nobody knows, the item is then deleted, soon and before anybody here reads it.
 #[derive(Debug)]
 #[must_use = "nothing is sent until it is awaited"]
 pub struct Call<'c, O> {

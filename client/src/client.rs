@@ -253,18 +253,14 @@ impl Client {
             return O::outcome(key, Some(AnyReply(reply)));
         }
         match self.execute(request, options.timeout).await {
-            Ok((reply, _)) => O::outcome(key, Some(AnyReply(reply))),
+            Ok(answer) => O::outcome(key, Some(AnyReply(answer.for_caller()))),
             Err(error) if error.is_member_fault() && !options.strict => O::when_unreachable().ok_or(error),
             Err(error) => Err(error),
         }
     }
 
-    /// Sends one request to the owner of its key, or to the stand-in if that is allowed. Says who answered.
-    pub(crate) async fn execute(
-        &self,
-        request: Request,
-        timeout: Option<Duration>,
-    ) -> Result<(Reply, Arc<Node>), Error> {
+    /// Sends one request to the owner of its key, or to the stand-in if that is allowed.
+    pub(crate) async fn execute(&self, request: Request, timeout: Option<Duration>) -> Result<Answer, Error> {
         let fleet = self.fleet();
         let deadline = self.deadline(timeout);
         let request = self.prepare(&fleet, request)?;
@@ -274,16 +270,17 @@ impl Client {
         let near = self.inner.near.as_ref().map(|near| near.watch(&request));
         let fallback = self.inner.config.fallback.map(|cap| capped(request.clone(), cap));
         let mut result = self.ask(&fleet, owner, request, deadline).await;
-        let mut answered_by = owner;
+        let mut node = owner;
         if let (Err(error), Some(request)) = (&result, fallback) {
             // Only if the owner surely has not carried it out, or there is nothing to carry out.
             let untouched = matches!(error.kind(), ErrorKind::MemberDown | ErrorKind::Connect);
             if (untouched || (request.is_read() && error.is_member_fault()))
                 && let Some(stand_in) = fleet.stand_in(key.as_bytes())
             {
+                let stand_in = &fleet.nodes[stand_in];
                 observe::request(Tally::Fallback);
                 result = stand_in.call(request, deadline).await;
-                answered_by = stand_in;
+                node = stand_in;
             }
         }
         match &result {
@@ -300,7 +297,8 @@ impl Client {
             }
             Err(error) => observe::error(error),
         }
-        result.map(|reply| (reply, answered_by.clone()))
+        let by_stand_in = !Arc::ptr_eq(node, owner);
+        result.map(|reply| Answer { reply, node: node.clone(), by_stand_in })
     }
 
     async fn ask(
@@ -338,11 +336,32 @@ impl Client {
             if matches!(store.mode, Mode::Set | Mode::Add | Mode::Replace) {
                 let value = std::mem::take(&mut store.value);
                 (store.value, store.flags) =
-                    crate::codec::encode(value, store.flags, self.inner.config.compress_above);
+                    crate::codec::encode(value, store.flags, self.inner.config.compress_above)?;
             }
         }
         Ok(request)
     }
+}
+
+/// A reply, and who gave it.
+pub(crate) struct Answer {
+    pub(crate) reply: Reply,
+    pub(crate) node: Arc<Node>,
+    by_stand_in: bool,
+}
+
+impl Answer {
+    fn for_caller(self) -> Reply {
+        without_foreign_version(self.reply, self.by_stand_in)
+    }
+}
+
+/// A stand-in's versions mean nothing to the owner, which may be back when they are compared.
+pub(crate) fn without_foreign_version(mut reply: Reply, by_stand_in: bool) -> Reply {
+    if by_stand_in {
+        reply.attributes.cas = 0;
+    }
+    reply
 }
 
 /// What a stand-in holds must not outlive the owner's return by much.

@@ -1,6 +1,6 @@
 //! A value from the cache or from where it comes from, computed once however many want it.
 
-use crate::client::{Client, capped};
+use crate::client::{Answer, Client, capped};
 use crate::error::{Error, ErrorKind};
 use crate::flight::{Landed, Part};
 use crate::health::chance;
@@ -288,7 +288,7 @@ where
             no_value: false,
             no_bump: false,
         });
-        let (reply, node) = match client.execute(request, None).await {
+        let Answer { reply, node, .. } = match client.execute(request, None).await {
             Ok(answer) => answer,
             Err(_) => break Lease::none(key), // The cache cannot help; the value still can be had.
         };
@@ -306,7 +306,8 @@ where
             decoded.ok().map(|(value, flags)| Computed { value, flags, origin })
         };
         if seen.won {
-            break Lease { key: key.clone(), held: Some((node, Some(seen.cas))), old };
+            let version = Some(seen.cas).filter(|&cas| cas != 0);
+            break Lease { key: key.clone(), held: Some((node, version)), old };
         }
         if let Some(old) = old {
             return Ok(old);
@@ -375,7 +376,7 @@ async fn keep(client: &Client, mut lease: Lease, terms: &Terms, fresh: Fresh) ->
 /// the stale item offered to the next reader.
 struct Lease {
     key: Key,
-    /// Where it was granted, and for which version; no version if the server grants no leases.
+    /// Where it was granted, and for which version; no version if the server grants no leases or keeps no versions.
     held: Option<(Arc<Node>, Option<u64>)>,
     /// What is still there while it is recomputed.
     old: Option<Computed>,

@@ -44,10 +44,10 @@ impl Fleet {
         &self.nodes[self.carp.owner_index(key)]
     }
 
-    /// The best member in the key's ranking after the owner, if it is up.
-    pub(crate) fn stand_in(&self, key: &[u8]) -> Option<&Arc<Node>> {
+    /// The place of the best member in the key's ranking after the owner, if it is up.
+    pub(crate) fn stand_in(&self, key: &[u8]) -> Option<usize> {
         let second = self.carp.rank(key).get(1)?.index;
-        Some(&self.nodes[second]).filter(|node| !node.is_down())
+        (!self.nodes[second].is_down()).then_some(second)
     }
 
     /// Whether to send requests to `node`: it is up, or so many look down that the fault must be here.

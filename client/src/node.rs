@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 /// Missed keys deleted in one go when a member returns.
@@ -31,6 +32,8 @@ pub(crate) struct Node {
     lanes: Vec<Lane>,
     next_lane: AtomicUsize,
     policy: Arc<HealthPolicy>,
+    /// The time a request has unless its caller says otherwise.
+    usual: Duration,
     /// The time a probe or a replay may take.
     patience: Duration,
     events: Events,
@@ -50,6 +53,8 @@ struct State {
     downfall: Option<Error>,
     /// When a change was last missed, in Unix time.
     last_missed: Duration,
+    /// The task that is to notice its return. It ends early if its runtime does.
+    prober: Option<JoinHandle<()>>,
 }
 
 impl Node {
@@ -58,6 +63,7 @@ impl Node {
         net: &SharedConfig,
         lanes: usize,
         policy: &Arc<HealthPolicy>,
+        usual: Duration,
         patience: Duration,
         events: &Events,
     ) -> Result<Arc<Node>, Error> {
@@ -70,6 +76,7 @@ impl Node {
                 .collect(),
             next_lane: AtomicUsize::new(0),
             policy: policy.clone(),
+            usual,
             patience,
             events: events.clone(),
             state: Mutex::new(State {
@@ -77,6 +84,7 @@ impl Node {
                 journal: Journal::new(policy.missed_keys),
                 downfall: None,
                 last_missed: Duration::ZERO,
+                prober: None,
             }),
             down: AtomicBool::new(false),
             doubtful: AtomicBool::new(false),
@@ -99,8 +107,8 @@ impl Node {
 
     /// Sends one request and waits for its reply, at most until `deadline`.
     pub(crate) async fn call(self: &Arc<Self>, request: Request, deadline: Instant) -> Result<Reply, Error> {
-        if let Request::Get(Get { key, .. }) = &request {
-            self.settle_before_reading(std::slice::from_ref(key), deadline).await?;
+        if let Some(key) = request.key().filter(|_| !request.is_overwrite()) {
+            self.settle_first(std::slice::from_ref(key), deadline).await?;
         }
         let change = self.changing([&request]);
         let again = request.is_read().then(|| request.clone());
@@ -112,7 +120,7 @@ impl Node {
         {
             result = self.exchange(request, deadline).await;
         }
-        change.settle(|_| result.as_ref().err().is_none_or(|error| !error.is_member_fault()));
+        change.settle(|_| Fate::of(result.as_ref().map(Some)));
         result
     }
 
@@ -124,12 +132,13 @@ impl Node {
         deadline: Instant,
     ) -> Vec<Result<Option<Reply>, Error>> {
         if self.doubtful.load(Ordering::Acquire) {
-            let read: Vec<Key> =
-                requests.iter().filter(|r| !r.is_change()).filter_map(Request::key).cloned().collect();
-            if let Err(error) = self.settle_before_reading(&read, deadline).await {
+            let used: Vec<Key> =
+                requests.iter().filter(|r| !r.is_overwrite()).filter_map(Request::key).cloned().collect();
+            if let Err(error) = self.settle_first(&used, deadline).await {
                 return requests.iter().map(|_| Err(error.clone())).collect();
             }
         }
+        let began = Instant::now();
         let change = self.changing(&requests);
         let count = requests.len();
         let (reply, receiver) = oneshot::channel();
@@ -150,20 +159,29 @@ impl Node {
             })
             .collect();
         match outcome.iter().filter_map(|r| r.as_ref().err()).find(|e| e.is_member_fault()) {
-            Some(error) => self.request_failed(error),
+            Some(error) => self.request_failed(error, began),
             None => self.succeeded(),
         }
-        change.settle(|number| outcome[number].as_ref().err().is_none_or(|error| !error.is_member_fault()));
+        change.settle(|number| Fate::of(outcome[number].as_ref().map(Option::as_ref)));
         outcome
     }
 
     /// What to tell those whose requests are not sent.
-    pub(crate) fn down_error(&self) -> Error {
-        let error = match self.state().downfall.clone() {
+    pub(crate) fn down_error(self: &Arc<Self>) -> Error {
+        let mut state = self.state();
+        if state.health.is_down() && state.prober.as_ref().is_none_or(JoinHandle::is_finished) {
+            state.prober = self.start_probing();
+        }
+        let error = match state.downfall.clone() {
             Some(cause) => Error::caused(ErrorKind::MemberDown, cause),
             None => Error::new(ErrorKind::MemberDown),
         };
         error.at(&self.name)
+    }
+
+    fn start_probing(self: &Arc<Self>) -> Option<JoinHandle<()>> {
+        let runtime = tokio::runtime::Handle::try_current().ok()?;
+        Some(runtime.spawn(probe(Arc::downgrade(self))))
     }
 
     /// Notes that the member will not see a change of `key`.
@@ -181,6 +199,7 @@ impl Node {
     }
 
     async fn exchange(self: &Arc<Self>, request: Request, deadline: Instant) -> Result<Reply, Error> {
+        let began = Instant::now();
         let (reply, receiver) = oneshot::channel();
         let result = match self.send(Work::One { request, reply }, deadline).await {
             Ok(()) => match timeout_at(deadline, receiver).await {
@@ -196,7 +215,7 @@ impl Node {
                 self.judge(reply)
             }
             Err(error) => {
-                self.request_failed(&error);
+                self.request_failed(&error, began);
                 Err(error.at(&self.name))
             }
         }
@@ -231,8 +250,10 @@ impl Node {
     }
 
     /// Counts what the connection cannot: a broken one has been counted once, however many requests it took along.
-    fn request_failed(self: &Arc<Self>, error: &Error) {
-        if matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Overloaded) {
+    /// That a caller who hardly waited got no answer says nothing about the member.
+    fn request_failed(self: &Arc<Self>, error: &Error, began: Instant) {
+        let waited = began.elapsed() >= self.usual.mul_f64(0.8);
+        if waited && matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Overloaded) {
             self.failed(error);
         }
     }
@@ -246,12 +267,12 @@ impl Node {
             self.down.store(state.health.is_down(), Ordering::Relaxed);
             if fell {
                 state.downfall = Some(error.clone());
+                state.prober = self.start_probing();
             }
             fell
         };
         if fell {
             self.events.send(Event::Down { member: self.name.clone(), error: error.clone() });
-            tokio::spawn(probe(Arc::downgrade(self)));
         }
     }
 
@@ -261,18 +282,20 @@ impl Node {
 
     /// Watches over changes that are about to be sent: those not seen to be carried out are missed.
     fn changing<'r>(self: &Arc<Self>, requests: impl IntoIterator<Item = &'r Request>) -> Changing {
-        let keys: Vec<(usize, Key)> = requests
+        let keys: Vec<Change> = requests
             .into_iter()
             .enumerate()
             .filter(|(_, request)| request.is_change())
-            .filter_map(|(number, request)| Some((number, request.key()?.clone())))
+            .filter_map(|(number, request)| {
+                Some(Change { number, key: request.key()?.clone(), overwrites: request.is_overwrite() })
+            })
             .collect();
         let sent = if keys.is_empty() { 0 } else { self.state().journal.now() };
         Changing { node: self.clone(), keys, sent }
     }
 
-    /// Makes sure that none of the keys is read while the member may hold a value it should have lost.
-    async fn settle_before_reading(self: &Arc<Self>, keys: &[Key], deadline: Instant) -> Result<(), Error> {
+    /// Makes sure that none of the keys is used while the member may hold a value it should have lost.
+    async fn settle_first(self: &Arc<Self>, keys: &[Key], deadline: Instant) -> Result<(), Error> {
         if !self.doubtful.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -281,11 +304,15 @@ impl Node {
             let doubted: Vec<Key> = keys.iter().filter(|key| state.journal.doubts(key)).cloned().collect();
             (doubted, state.journal.has_overflowed())
         };
-        match doubted.is_empty() {
-            true => Ok(()),
-            false if overflowed => self.empty_member(deadline).await,
-            false => self.delete_missed(doubted, deadline).await,
+        if doubted.is_empty() {
+            return Ok(());
         }
+        let began = Instant::now();
+        let settled = match overflowed {
+            true => self.empty_member(deadline).await,
+            false => self.delete_missed(doubted, deadline).await,
+        };
+        settled.inspect_err(|error| self.request_failed(error, began))
     }
 
     async fn delete_missed(self: &Arc<Self>, keys: Vec<Key>, deadline: Instant) -> Result<(), Error> {
@@ -356,24 +383,21 @@ impl Node {
 
     /// For a member that is up but has missed something, such as a change that timed out.
     fn replay_soon(self: &Arc<Self>) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         if self.replaying.swap(true, Ordering::AcqRel) {
             return;
         }
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            self.replaying.store(false, Ordering::Release);
-            return;
-        };
-        let node = Arc::downgrade(self);
-        let pause = self.policy.first_probe;
+        let (mark, pause) = (Replaying(Arc::downgrade(self)), self.policy.first_probe);
         runtime.spawn(async move {
-            while let Some(node) = node.upgrade() {
+            while let Some(node) = mark.0.upgrade() {
+                let began = Instant::now();
                 let result = node.replay().await;
                 if let Err(error) = &result {
-                    node.request_failed(error);
+                    node.request_failed(error, began);
                 }
                 // If it is down, its return replays.
                 if result.is_ok() || node.is_down() {
-                    node.replaying.store(false, Ordering::Release);
+                    drop(mark);
                     // Something may have been missed after the last look.
                     if result.is_ok() && node.doubtful.load(Ordering::Acquire) {
                         node.replay_soon();
@@ -431,34 +455,73 @@ async fn probe(node: Weak<Node>) {
     }
 }
 
-/// Changes on their way. Those that are not settled when this is dropped, because the member failed or because
+/// Says that a task replays, until it ends in whatever way.
+struct Replaying(Weak<Node>);
+
+impl Drop for Replaying {
+    fn drop(&mut self) {
+        if let Some(node) = self.0.upgrade() {
+            node.replaying.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// Changes on their way. Those whose fate is unknown when this is dropped, because the member failed or because
 /// the caller went away, count as missed.
 struct Changing {
     node: Arc<Node>,
-    keys: Vec<(usize, Key)>,
+    keys: Vec<Change>,
     sent: u64,
 }
 
+struct Change {
+    number: usize,
+    key: Key,
+    overwrites: bool,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Unknown,
+    /// It was answered, but the item is still what it was.
+    Refused,
+    Done,
+}
+
+impl Fate {
+    /// No reply is the silence of a quiet request that went as usual.
+    fn of(result: Result<Option<&Reply>, &Error>) -> Fate {
+        match result {
+            Err(error) if error.is_member_fault() => Fate::Unknown,
+            Ok(None) => Fate::Done,
+            Ok(Some(reply)) if matches!(reply.code, Code::Done | Code::NotFound | Code::Miss) => Fate::Done,
+            Ok(Some(_)) | Err(_) => Fate::Refused,
+        }
+    }
+}
+
 impl Changing {
-    /// `certain` says by number whether the member has answered a request.
-    fn settle(mut self, certain: impl Fn(usize) -> bool) {
+    /// `fate` says by number what became of a request.
+    fn settle(mut self, fate: impl Fn(usize) -> Fate) {
         if self.keys.is_empty() {
             return;
         }
         let doubtful = self.node.doubtful.load(Ordering::Acquire);
-        self.keys.retain(|(number, key)| {
-            if certain(*number) && doubtful {
-                self.node.settled(key, self.sent);
+        self.keys.retain(|change| {
+            let fate = fate(change.number);
+            if doubtful && change.overwrites && fate == Fate::Done {
+                self.node.settled(&change.key, self.sent);
             }
-            !certain(*number)
+            fate == Fate::Unknown
         });
     }
 }
 
 impl Drop for Changing {
     fn drop(&mut self) {
-        for (_, key) in &self.keys {
-            self.node.missed(key);
+        for change in &self.keys {
+            self.node.missed(&change.key);
         }
     }
 }

@@ -8,7 +8,7 @@
 use super::NetConfig;
 use super::transport::Transport;
 use crate::error::{Error, ErrorKind};
-use crate::protocol::{Code, Dialect, Output, QuietReplies, Reply, ReplyParser, Request, Shape};
+use crate::protocol::{Code, Dialect, Expected, Output, QuietReplies, Reply, ReplyParser, Request};
 use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -67,13 +67,7 @@ impl Work {
 enum Waiting {
     One { expected: Expected, reply: oneshot::Sender<Result<Reply, Error>> },
     Many { expected: VecDeque<(usize, Expected)>, results: ManyReplies, reply: oneshot::Sender<ManyReplies> },
-    Quiet { replies: QuietReplies, count: usize, has_block: bool, reply: oneshot::Sender<ManyReplies> },
-}
-
-#[derive(Clone, Copy)]
-struct Expected {
-    shape: Shape,
-    has_block: bool,
+    Quiet { expected: Expected, replies: QuietReplies, count: usize, reply: oneshot::Sender<ManyReplies> },
 }
 
 pub(super) struct Connection {
@@ -86,6 +80,11 @@ pub(super) struct Connection {
     waiting: VecDeque<Waiting>,
     /// Replies owed by the server: the requests of `waiting`.
     owed: usize,
+    /// The number of the next request. Every meta request carries its own, and so does its reply: a reply too many
+    /// or too few is noticed, and nobody gets what belongs to the one before.
+    next_opaque: u32,
+    /// Whether the server has done nothing to be given up for.
+    blameless: bool,
     /// Since when the server owes something and has sent nothing.
     silent_since: Instant,
     patience: Duration,
@@ -103,6 +102,8 @@ impl Connection {
             flushed: true,
             waiting: VecDeque::new(),
             owed: 0,
+            next_opaque: 0,
+            blameless: false,
             silent_since: Instant::now(),
             patience: config.unresponsive_after,
             alarm: None,
@@ -110,7 +111,8 @@ impl Connection {
     }
 
     /// Serves until every sender is gone and every reply has come, or the connection fails; then everybody
-    /// in line learns why. An error is returned only if somebody was: a server may close an idle connection.
+    /// in line learns why. An error is returned only if somebody was in line (a server may close an idle connection)
+    /// and the server is to blame.
     pub(super) async fn run(mut self, first: Work, work: &mut mpsc::Receiver<Work>) -> Result<(), Error> {
         self.accept(first);
         let Err(error) = poll_fn(|cx| self.poll(cx, work)).await else { return Ok(()) };
@@ -120,7 +122,7 @@ impl Connection {
         for waiting in self.waiting.drain(..) {
             waiting.fail(&error);
         }
-        Err(error)
+        if self.blameless { Ok(()) } else { Err(error) }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, work: &mut mpsc::Receiver<Work>) -> Poll<Result<(), Error>> {
@@ -158,32 +160,33 @@ impl Connection {
         }
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
         match work {
-            Work::One { request, reply } => match self.dialect.encode(&request, now, &mut self.output) {
-                Ok(shape) => {
+            Work::One { request, reply } => match self.encode(&request, now) {
+                Ok(expected) => {
                     self.owed += 1;
-                    let expected = Expected { shape, has_block: request.has_block() };
                     self.waiting.push_back(Waiting::One { expected, reply });
                 }
                 Err(error) => drop(reply.send(Err(error))),
             },
             Work::Many { requests, quiet: true, reply } if self.dialect == Dialect::Meta => {
-                for (number, request) in requests.iter().enumerate() {
-                    Dialect::encode_quiet(request, number as u32, now, &mut self.output);
+                let first = self.next_opaque;
+                for request in &requests {
+                    Dialect::encode_quiet(request, self.next_opaque, now, &mut self.output);
+                    self.next_opaque = self.next_opaque.wrapping_add(1);
                 }
                 self.output.text(b"mn\r\n");
                 let count = requests.len();
                 self.owed += count;
-                let has_block = requests.iter().any(Request::has_block);
-                let replies = QuietReplies::new(count);
-                self.waiting.push_back(Waiting::Quiet { replies, count, has_block, reply });
+                let expected = Expected::meta(requests.iter().any(Request::has_block));
+                let replies = QuietReplies::new(first, count);
+                self.waiting.push_back(Waiting::Quiet { expected, replies, count, reply });
             }
             Work::Many { requests, reply, .. } => {
                 let mut results: ManyReplies = Vec::with_capacity(requests.len());
                 let mut expected = VecDeque::with_capacity(requests.len());
                 for (number, request) in requests.iter().enumerate() {
-                    results.push(match self.dialect.encode(request, now, &mut self.output) {
-                        Ok(shape) => {
-                            expected.push_back((number, Expected { shape, has_block: request.has_block() }));
+                    results.push(match self.encode(request, now) {
+                        Ok(reply) => {
+                            expected.push_back((number, reply));
                             Ok(None)
                         }
                         Err(error) => Err(error),
@@ -197,6 +200,12 @@ impl Connection {
                 }
             }
         }
+    }
+
+    fn encode(&mut self, request: &Request, now: u64) -> Result<Expected, Error> {
+        let opaque = self.next_opaque;
+        self.next_opaque = opaque.wrapping_add(1);
+        self.dialect.encode(request, opaque, now, &mut self.output)
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
@@ -237,7 +246,7 @@ impl Connection {
 
     fn hand_out(&mut self) -> Result<(), Error> {
         while !self.input.is_empty() {
-            let Some(head) = self.waiting.front_mut() else {
+            let Some(head) = self.waiting.front() else {
                 return Err(nonsense("an answer nobody asked for".to_owned()));
             };
             let expected = head.expected();
@@ -246,6 +255,9 @@ impl Connection {
             else {
                 return Ok(());
             };
+            if !expected.is_answered_by(&reply) {
+                return Err(nonsense("an answer to something else".to_owned()));
+            }
             // A refused store may have been refused before its data was seen, which then
             // would be read as requests. Nothing after it can be trusted.
             let in_doubt = expected.has_block && matches!(reply.code, Code::Refused(_));
@@ -253,7 +265,11 @@ impl Connection {
                 self.waiting.pop_front();
             }
             if in_doubt {
-                return Err(nonsense("a store was refused, what follows is in doubt".to_owned()));
+                self.blameless = true;
+                return Err(Error::caused(
+                    ErrorKind::ConnectionLost,
+                    "a store was refused, and what follows it is in doubt",
+                ));
             }
         }
         Ok(())
@@ -288,7 +304,7 @@ impl Connection {
                     return Ok(false);
                 }
                 self.owed -= *count;
-                let replies = std::mem::replace(replies, QuietReplies::new(0));
+                let replies = std::mem::replace(replies, QuietReplies::new(0, 0));
                 let reply = std::mem::replace(reply, oneshot::channel().0);
                 drop(reply.send(replies.into_replies().into_iter().map(Ok).collect()));
                 Ok(true)
@@ -314,11 +330,10 @@ impl Connection {
 }
 
 impl Waiting {
-    fn expected(&self) -> Expected {
+    fn expected(&self) -> &Expected {
         match self {
-            Waiting::One { expected, .. } => *expected,
-            Waiting::Many { expected, .. } => expected.front().expect("an emptied group leaves the line").1,
-            Waiting::Quiet { has_block, .. } => Expected { shape: Shape::Meta, has_block: *has_block },
+            Waiting::One { expected, .. } | Waiting::Quiet { expected, .. } => expected,
+            Waiting::Many { expected, .. } => &expected.front().expect("an emptied group leaves the line").1,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Deleting, counting, touching.
 
 use super::sealed::{self, AnyReply, AnyRequest};
-use super::{Operation, unexpected};
+use super::{Operation, check_version, unexpected};
 use crate::call::Call;
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, Ttl};
@@ -47,6 +47,7 @@ impl Operation for Delete {
 
     fn into_request(self) -> Result<AnyRequest, Error> {
         self.0.key.check()?;
+        check_version(self.0.compare)?;
         Ok(AnyRequest(Request::Delete(self.0)))
     }
 
@@ -121,6 +122,7 @@ impl Operation for Count {
 
     fn into_request(self) -> Result<AnyRequest, Error> {
         self.0.key.check()?;
+        check_version(self.0.compare)?;
         Ok(AnyRequest(Request::Count(self.0)))
     }
 

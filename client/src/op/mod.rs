@@ -66,6 +66,16 @@ pub use get::Get;
 pub(crate) use get::is_placeholder;
 pub use store::{DerivedFrom, MAX_SOURCES, Store, Stored};
 
+/// Servers take a comparison with 0 for none at all.
+pub(crate) fn check_version(compare: Option<u64>) -> Result<(), Error> {
+    match compare {
+        Some(0) => {
+            Err(Error::new(ErrorKind::Unsupported("comparing with 0, which is no version".to_owned())))
+        }
+        _ => Ok(()),
+    }
+}
+
 pub(crate) fn unexpected(code: &Code) -> Error {
     Error::new(ErrorKind::Protocol(format!("{code:?} answers nothing that was asked")))
 }

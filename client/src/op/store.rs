@@ -1,7 +1,7 @@
 //! Storing values. Knows what may be stored, not how it is sent.
 
 use super::sealed::{self, AnyReply, AnyRequest};
-use super::{Operation, unexpected};
+use super::{Operation, check_version, unexpected};
 use crate::call::Call;
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, Ttl};
@@ -84,7 +84,8 @@ impl Store {
 options!(Store {
     /// How long it may live; for ever unless given.
     ttl(ttl: impl Into<Ttl>) |store| store.ttl = ttl.into();
-    /// Stores only over the version with this `cas`.
+    /// Stores only over the version with this `cas`: the one the item had when it was read. Versions are the
+    /// server's own, so one read before the key moved to another member proves nothing there.
     compare(cas: u64) |store| store.compare = Some(cas);
     /// With `compare`: stores over a later version too, but as a stale item.
     even_if_stale() |store| store.even_if_stale = true;
@@ -135,6 +136,7 @@ impl Operation for Store {
 
     fn into_request(self) -> Result<AnyRequest, Error> {
         self.0.key.check()?;
+        check_version(self.0.compare)?;
         if self.0.sources.len() > MAX_SOURCES {
             return Err(Error::new(ErrorKind::Unsupported(format!("more than {MAX_SOURCES} sources"))));
         }

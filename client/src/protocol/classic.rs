@@ -1,6 +1,7 @@
 //! Requests in the classic protocol, for servers without the meta commands. What it cannot say is refused,
 //! except leases: a read that asks for one becomes a plain read, whose answer grants none.
 
+use super::meta::Ending;
 use super::reply::Shape;
 use super::request::{Mode, Output, Request};
 use crate::error::{Error, ErrorKind};
@@ -17,7 +18,7 @@ pub(super) fn encode(request: &Request, now: u64, out: &mut Output) -> Result<Sh
             match get.touch {
                 Some(ttl) => {
                     out.text(b"gats ");
-                    out.number(ttl.wire(now));
+                    out.signed(ttl.wire(now));
                     out.text(b" ");
                 }
                 None => out.text(b"gets "),
@@ -45,7 +46,7 @@ pub(super) fn encode(request: &Request, now: u64, out: &mut Output) -> Result<Sh
                     out.text(store.key.as_bytes());
                     for number in [i64::from(store.flags), store.ttl.wire(now), length] {
                         out.text(b" ");
-                        out.number(number);
+                        out.signed(number);
                     }
                     out.text(b" ");
                     out.number(cas);
@@ -86,11 +87,11 @@ pub(super) fn encode(request: &Request, now: u64, out: &mut Output) -> Result<Sh
             Ok(Shape::Line)
         }
         Request::Flush { .. } => {
-            super::meta::encode(request, None, now, out);
+            super::meta::encode(request, Ending::Plain, now, out);
             Ok(Shape::Line)
         }
         Request::Stats(_) => {
-            super::meta::encode(request, None, now, out);
+            super::meta::encode(request, Ending::Plain, now, out);
             Ok(Shape::Stats)
         }
     }
@@ -100,7 +101,7 @@ fn line(out: &mut Output, key: &Key, numbers: &[i64]) {
     out.text(key.as_bytes());
     for number in numbers {
         out.text(b" ");
-        out.number(number);
+        out.signed(*number);
     }
     out.text(b"\r\n");
 }

@@ -4,19 +4,30 @@ use super::base64;
 use super::request::{Count, Delete, Get, Mode, Output, Request, Store};
 use crate::key::{Key, Ttl};
 
-/// Appends `request`; with an opaque, as a quiet one that carries it.
-pub(super) fn encode(request: &Request, quiet: Option<u32>, now: u64, out: &mut Output) {
+/// The end of a request line.
+#[derive(Clone, Copy)]
+pub(super) enum Ending {
+    /// Nothing more: for commands whose answers carry no opaque.
+    Plain,
+    /// An opaque, which comes back with the answer.
+    Opaque(u32),
+    /// An opaque, and the usual answer left out.
+    Quiet(u32),
+}
+
+/// Appends `request`.
+pub(super) fn encode(request: &Request, ending: Ending, now: u64, out: &mut Output) {
     match request {
         Request::Get(get) => encode_get(get, now, out),
-        Request::Store(store) => return encode_store(store, quiet, now, out),
+        Request::Store(store) => return encode_store(store, ending, now, out),
         Request::Delete(delete) => encode_delete(delete, now, out),
         Request::Count(count) => encode_count(count, now, out),
         Request::Touch { key, ttl } => {
             start(b"mg ", key, out);
-            flag(out, b" T", ttl.wire(now));
+            signed_flag(out, b" T", ttl.wire(now));
         }
         Request::Flush { delay_seconds: 0 } => out.text(b"flush_all"),
-        Request::Flush { delay_seconds } => flag(out, b"flush_all ", *delay_seconds),
+        Request::Flush { delay_seconds } => flag(out, b"flush_all ", (*delay_seconds).into()),
         Request::Version => out.text(b"version"),
         Request::Stats(argument) if argument.is_empty() => out.text(b"stats"),
         Request::Stats(argument) => {
@@ -24,7 +35,7 @@ pub(super) fn encode(request: &Request, quiet: Option<u32>, now: u64, out: &mut 
             out.text(argument.as_bytes());
         }
     }
-    finish(quiet, out);
+    finish(ending, out);
 }
 
 fn encode_get(get: &Get, now: u64, out: &mut Output) {
@@ -42,20 +53,20 @@ fn encode_get(get: &Get, now: u64, out: &mut Output) {
     ttl(out, b" T", get.touch, now);
     ttl(out, b" N", get.vivify, now);
     if let Some(seconds) = get.refresh_below {
-        flag(out, b" R", seconds);
+        flag(out, b" R", seconds.into());
     }
 }
 
-fn encode_store(store: &Store, quiet: Option<u32>, now: u64, out: &mut Output) {
+fn encode_store(store: &Store, ending: Ending, now: u64, out: &mut Output) {
     write_key(b"ms ", &store.key, out);
-    flag(out, b" ", store.value.len());
+    flag(out, b" ", store.value.len() as u64);
     base64_flag(&store.key, out);
     out.text(b" c");
     if store.flags != 0 {
-        flag(out, b" F", store.flags);
+        flag(out, b" F", store.flags.into());
     }
     if store.ttl != Ttl::Never {
-        flag(out, b" T", store.ttl.wire(now));
+        signed_flag(out, b" T", store.ttl.wire(now));
     }
     if let Some(cas) = store.compare {
         flag(out, b" C", cas);
@@ -83,7 +94,7 @@ fn encode_store(store: &Store, quiet: Option<u32>, now: u64, out: &mut Output) {
             flag(out, b" U", cas);
         }
     }
-    finish(quiet, out);
+    finish(ending, out);
     out.value(&store.value);
     out.text(b"\r\n");
 }
@@ -109,7 +120,7 @@ fn encode_count(count: &Count, now: u64, out: &mut Output) {
         flag(out, b" D", count.delta);
     }
     if let Some((initial, ttl)) = count.initial {
-        flag(out, b" N", ttl.wire(now));
+        signed_flag(out, b" N", ttl.wire(now));
         flag(out, b" J", initial);
     }
     ttl(out, b" T", count.touch, now);
@@ -138,21 +149,27 @@ fn base64_flag(key: &Key, out: &mut Output) {
     }
 }
 
-fn flag(out: &mut Output, name: &[u8], value: impl std::fmt::Display) {
+fn flag(out: &mut Output, name: &[u8], value: u64) {
     out.text(name);
     out.number(value);
 }
 
+fn signed_flag(out: &mut Output, name: &[u8], value: i64) {
+    out.text(name);
+    out.signed(value);
+}
+
 fn ttl(out: &mut Output, name: &[u8], ttl: Option<Ttl>, now: u64) {
     if let Some(ttl) = ttl {
-        flag(out, name, ttl.wire(now));
+        signed_flag(out, name, ttl.wire(now));
     }
 }
 
-fn finish(quiet: Option<u32>, out: &mut Output) {
-    if let Some(opaque) = quiet {
-        out.text(b" q");
-        flag(out, b" O", opaque);
+fn finish(ending: Ending, out: &mut Output) {
+    match ending {
+        Ending::Plain => {}
+        Ending::Opaque(opaque) => flag(out, b" O", opaque.into()),
+        Ending::Quiet(opaque) => flag(out, b" q O", opaque.into()),
     }
     out.text(b"\r\n");
 }

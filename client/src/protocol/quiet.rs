@@ -2,7 +2,7 @@
 
 use super::reply::{Code, Reply};
 
-/// Gathers the replies to requests numbered 0, 1, ... up to the fence behind them.
+/// Gathers the replies to requests numbered from `first` on, up to the fence behind them.
 ///
 /// A quiet request answers only with what is not the usual: a hit, a failure. Errors carry no opaque, so an error
 /// belongs to one of the silent requests between the two numbered replies around it; if there is more than
@@ -10,6 +10,7 @@ use super::reply::{Code, Reply};
 #[derive(Debug)]
 pub(crate) struct QuietReplies {
     replies: Vec<Option<Reply>>,
+    first: u32,
     /// The first request that can still answer.
     next: usize,
     /// An error seen since `next`, not yet given to anybody.
@@ -17,8 +18,8 @@ pub(crate) struct QuietReplies {
 }
 
 impl QuietReplies {
-    pub(crate) fn new(requests: usize) -> QuietReplies {
-        QuietReplies { replies: vec![None; requests], next: 0, error: None }
+    pub(crate) fn new(first: u32, requests: usize) -> QuietReplies {
+        QuietReplies { replies: vec![None; requests], first, next: 0, error: None }
     }
 
     /// Takes the next reply of the stream; true at the fence. An opaque that was not sent, or out of order, is
@@ -34,7 +35,7 @@ impl QuietReplies {
                 Ok(false)
             }
             (_, Some(opaque)) => {
-                let number = opaque as usize;
+                let number = opaque.wrapping_sub(self.first) as usize;
                 if number < self.next || number >= self.replies.len() {
                     return Err(format!("opaque {opaque} is not expected here"));
                 }
@@ -73,7 +74,7 @@ mod tests {
 
     #[test]
     fn silence_is_kept_apart_from_answers() {
-        let mut quiet = QuietReplies::new(4);
+        let mut quiet = QuietReplies::new(0, 4);
         assert!(!quiet.take(numbered(1)).unwrap());
         assert!(!quiet.take(numbered(3)).unwrap());
         assert!(quiet.take(Reply::bare(Code::Fence)).unwrap());
@@ -84,7 +85,7 @@ mod tests {
     #[test]
     fn an_error_fails_every_request_it_may_belong_to_and_no_other() {
         let error = || Reply::bare(Code::ServerError("out of memory".to_owned()));
-        let mut quiet = QuietReplies::new(6);
+        let mut quiet = QuietReplies::new(0, 6);
         quiet.take(numbered(1)).unwrap();
         quiet.take(error()).unwrap();
         quiet.take(numbered(4)).unwrap();
@@ -99,8 +100,10 @@ mod tests {
 
     #[test]
     fn a_strange_opaque_is_noticed() {
-        assert!(QuietReplies::new(2).take(numbered(2)).is_err());
-        let mut quiet = QuietReplies::new(3);
+        assert!(QuietReplies::new(0, 2).take(numbered(2)).is_err());
+        assert!(QuietReplies::new(7, 2).take(numbered(1)).is_err());
+        assert!(QuietReplies::new(u32::MAX, 2).take(numbered(0)).is_ok());
+        let mut quiet = QuietReplies::new(0, 3);
         quiet.take(numbered(1)).unwrap();
         assert!(quiet.take(numbered(1)).is_err());
     }

@@ -5,8 +5,8 @@ use bytes::{Bytes, BytesMut};
 /// A reply line longer than this is nonsense: a meta reply carries a key at most.
 const MAX_LINE_BYTES: usize = 8 * 1024;
 
-/// Entries of one `stats` answer; memcached's longest have some thousands.
-const MAX_STATS: usize = 100_000;
+/// Bytes of one `stats` answer; memcached's longest have some thousand lines.
+const MAX_STATS_BYTES: usize = 4 << 20;
 
 /// Values up to this size are copied out of the read buffer, so that a small one kept for long does not
 /// keep the whole buffer.
@@ -55,6 +55,8 @@ pub(crate) struct Attributes {
     pub(crate) hit_before: Option<bool>,
     pub(crate) idle_seconds: Option<u64>,
     pub(crate) opaque: Option<u32>,
+    /// The key a classic value names.
+    pub(crate) key: Option<Bytes>,
     /// W: the asker is to recompute the item.
     pub(crate) won: bool,
     /// X: the item has been marked stale.
@@ -161,7 +163,7 @@ impl ReplyParser {
             return Ok(Some(Reply::bare(Code::Miss)));
         }
         let words: Vec<&[u8]> = line.split(|&b| b == b' ').filter(|word| !word.is_empty()).collect();
-        let [b"VALUE", _key, flags, length, rest @ ..] = words.as_slice() else {
+        let [b"VALUE", key, flags, length, rest @ ..] = words.as_slice() else {
             return Err(malformed(line));
         };
         let flags = number(flags).ok_or_else(|| malformed(line))?;
@@ -182,9 +184,11 @@ impl ReplyParser {
         if &input[after..last.text] != b"END" {
             return Err(Malformed("more than one value for one key".to_owned()));
         }
+        let key = Some(Bytes::copy_from_slice(key));
         let value = self.block(input, end, length)?;
         let _ = input.split_to(last.next - after);
-        let attributes = Attributes { flags: flags as u32, cas, size: Some(length), ..Attributes::default() };
+        let attributes =
+            Attributes { flags: flags as u32, cas, size: Some(length), key, ..Attributes::default() };
         Ok(Some(Reply { code: Code::Done, value, attributes }))
     }
 }
@@ -258,7 +262,7 @@ fn stats(input: &mut BytesMut) -> Result<Option<Reply>, Malformed> {
         let text = String::from_utf8_lossy(line.strip_prefix(b"STAT ").ok_or_else(|| malformed(line))?);
         let (name, value) = text.split_once(' ').unwrap_or((&text, ""));
         entries.push((name.to_owned(), value.to_owned()));
-        if entries.len() > MAX_STATS {
+        if start > MAX_STATS_BYTES {
             return Err(Malformed("statistics without end".to_owned()));
         }
     }

@@ -45,6 +45,7 @@ fn meta_replies() {
             won: true,
             stale: true,
             claimed: true,
+            key: None,
         }
     );
     for (text, code) in [
@@ -148,7 +149,7 @@ fn any_bytes_are_survived() {
 
 fn written(dialect: Dialect, request: Request) -> String {
     let mut out = Output::default();
-    match dialect.encode(&request, 1_000_000, &mut out) {
+    match dialect.encode(&request, 7, 1_000_000, &mut out) {
         Ok(_) => String::from_utf8(out.drained()).unwrap(),
         Err(error) => {
             assert!(out.is_empty(), "a refused request wrote something");
@@ -194,65 +195,65 @@ fn requests_in_both_dialects() {
         Source { key: "tag:home".into(), cas: None },
     ];
     for (request, meta, classic) in [
-        (Request::Get(get("k")), "mg k v f c s\r\n", "gets k\r\n"),
-        (Request::Get(Get { touch: Some(minute), ..get("k") }), "mg k v f c s T60\r\n", "gats 60 k\r\n"),
+        (Request::Get(get("k")), "mg k v f c s O7\r\n", "gets k\r\n"),
+        (Request::Get(Get { touch: Some(minute), ..get("k") }), "mg k v f c s T60 O7\r\n", "gats 60 k\r\n"),
         (
             Request::Get(Get { vivify: Some(minute), refresh_below: Some(5), ..get("k") }),
-            "mg k v f c s N60 R5\r\n",
+            "mg k v f c s N60 R5 O7\r\n",
             "gets k\r\n",
         ),
         (
             Request::Get(Get { details: true, no_value: true, no_bump: true, ..get("k") }),
-            "mg k f c s t h l u\r\n",
+            "mg k f c s t h l u O7\r\n",
             "gets k\r\n",
         ),
-        (Request::Get(get("a b")), "mg YSBi b v f c s\r\n", "not supported"),
-        (Request::Store(store("k")), "ms k 3 c\r\nbar\r\n", "set k 0 0 3\r\nbar\r\n"),
+        (Request::Get(get("a b")), "mg YSBi b v f c s O7\r\n", "not supported"),
+        (Request::Store(store("k")), "ms k 3 c O7\r\nbar\r\n", "set k 0 0 3\r\nbar\r\n"),
         (
             Request::Store(Store { flags: 9, ttl: minute, compare: Some(4), ..store("k") }),
-            "ms k 3 c F9 T60 C4\r\nbar\r\n",
+            "ms k 3 c F9 T60 C4 O7\r\nbar\r\n",
             "cas k 9 60 3 4\r\nbar\r\n",
         ),
         (
             Request::Store(Store { mode: Mode::Add, ..store("k") }),
-            "ms k 3 c ME\r\nbar\r\n",
+            "ms k 3 c ME O7\r\nbar\r\n",
             "add k 0 0 3\r\nbar\r\n",
         ),
         (
             Request::Store(Store { mode: Mode::Append, vivify: Some(minute), ..store("k") }),
-            "ms k 3 c MA N60\r\nbar\r\n",
+            "ms k 3 c MA N60 O7\r\nbar\r\n",
             "not supported",
         ),
         (
             Request::Store(Store { sources: sources.clone(), ..store("thumb:{42}") }),
-            "ms thumb:{42} 3 c Dphoto:{42} U17 Dtag:home\r\nbar\r\n",
+            "ms thumb:{42} 3 c Dphoto:{42} U17 Dtag:home O7\r\nbar\r\n",
             "not supported",
         ),
         (
             Request::Store(Store { sources: sources[1..].to_vec(), ..store("a b") }),
-            "ms YSBi 3 b c DdGFnOmhvbWU=\r\nbar\r\n",
+            "ms YSBi 3 b c DdGFnOmhvbWU= O7\r\nbar\r\n",
             "not supported",
         ),
         (
             Request::Store(Store { even_if_stale: true, compare: Some(1), ..store("k") }),
-            "ms k 3 c C1 I\r\nbar\r\n",
+            "ms k 3 c C1 I O7\r\nbar\r\n",
             "not supported",
         ),
-        (delete(None, None), "md k\r\n", "delete k\r\n"),
-        (delete(Some(3), None), "md k C3\r\n", "not supported"),
-        (delete(None, Some(Some(minute))), "md k I T60\r\n", "not supported"),
-        (Request::Count(count.clone()), "ma n v c\r\n", "incr n 1\r\n"),
+        (delete(None, None), "md k O7\r\n", "delete k\r\n"),
+        (delete(Some(3), None), "md k C3 O7\r\n", "not supported"),
+        (delete(None, Some(Some(minute))), "md k I T60 O7\r\n", "not supported"),
+        (Request::Count(count.clone()), "ma n v c O7\r\n", "incr n 1\r\n"),
         (
             Request::Count(Count { decrement: true, delta: 7, ..count.clone() }),
-            "ma n v c MD D7\r\n",
+            "ma n v c MD D7 O7\r\n",
             "decr n 7\r\n",
         ),
         (
             Request::Count(Count { initial: Some((5, minute)), touch: Some(minute), ..count }),
-            "ma n v c N60 J5 T60\r\n",
+            "ma n v c N60 J5 T60 O7\r\n",
             "not supported",
         ),
-        (Request::Touch { key: "k".into(), ttl: minute }, "mg k T60\r\n", "touch k 60\r\n"),
+        (Request::Touch { key: "k".into(), ttl: minute }, "mg k T60 O7\r\n", "touch k 60\r\n"),
         (Request::Flush { delay_seconds: 3 }, "flush_all 3\r\n", "flush_all 3\r\n"),
         (Request::Stats("items".into()), "stats items\r\n", "stats items\r\n"),
     ] {

@@ -117,6 +117,16 @@ impl Request {
         }
     }
 
+    /// Whether it leaves nothing of what was stored before, whatever that was. Anything else answers from the item, or
+    /// builds on it, and must not meet a stale one.
+    pub(crate) fn is_overwrite(&self) -> bool {
+        match self {
+            Request::Store(store) => store.mode == Mode::Set && store.compare.is_none(),
+            Request::Delete(delete) => delete.compare.is_none() && delete.stale.is_none(),
+            _ => false,
+        }
+    }
+
     /// Whether a data block follows the request line: a refusal of the line then leaves the stream in doubt.
     pub(crate) fn has_block(&self) -> bool {
         matches!(self, Request::Store(_))
@@ -136,9 +146,25 @@ impl Output {
         self.tail.extend_from_slice(bytes);
     }
 
-    pub(crate) fn number(&mut self, number: impl std::fmt::Display) {
-        use std::fmt::Write;
-        let _ = write!(self.tail, "{number}"); // Writing to memory cannot fail.
+    pub(crate) fn number(&mut self, mut number: u64) {
+        let mut digits = [0; 20]; // As many as 2^64 - 1 has.
+        let mut first = digits.len();
+        loop {
+            first -= 1;
+            digits[first] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        self.text(&digits[first..]);
+    }
+
+    pub(crate) fn signed(&mut self, number: i64) {
+        if number < 0 {
+            self.text(b"-");
+        }
+        self.number(number.unsigned_abs());
     }
 
     pub(crate) fn value(&mut self, value: &Bytes) {
@@ -203,11 +229,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn numbers_are_decimal() {
+        for number in [0, 9, 10, 1_000_000, u64::MAX] {
+            let mut out = Output::default();
+            out.number(number);
+            assert_eq!(out.drained(), number.to_string().as_bytes());
+        }
+        for number in [0, -1, i64::MIN, i64::MAX] {
+            let mut out = Output::default();
+            out.signed(number);
+            assert_eq!(out.drained(), number.to_string().as_bytes());
+        }
+    }
+
+    #[test]
     fn output_keeps_order_and_counts_through_partial_writes() {
         let mut out = Output::default();
         let big = Bytes::from(vec![b'x'; COPY_BELOW]);
         out.text(b"ms a ");
-        out.number(big.len());
+        out.number(big.len() as u64);
         out.text(b"\r\n");
         out.value(&big);
         out.text(b"\r\n");

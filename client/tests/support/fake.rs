@@ -49,7 +49,7 @@ struct State {
     silent: AtomicBool,
     requests: AtomicU64,
     connections: Mutex<Vec<JoinHandle<()>>>,
-    /// Every request line, in order.
+    /// Every request line without its opaque, in order.
     lines: Mutex<Vec<String>>,
 }
 
@@ -142,7 +142,8 @@ async fn connection(mut stream: TcpStream, store: Arc<Mutex<Store>>, state: Arc<
         let mut output = Vec::new();
         while let Some((line, block, used)) = request(&input) {
             state.requests.fetch_add(1, Ordering::SeqCst);
-            state.lines.lock().unwrap().push(line.clone());
+            let opaque = super::opaque(&line);
+            state.lines.lock().unwrap().push(line.trim_end_matches(&opaque).to_owned());
             answer(&mut store.lock().unwrap(), &line, &block, &mut output);
             input.drain(..used);
         }

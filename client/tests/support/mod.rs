@@ -4,10 +4,12 @@
 mod fake;
 mod namespace;
 mod peer;
+mod script;
 
 pub use fake::{Chaos, Fake};
 pub use namespace::Namespace;
 pub use peer::{Peer, peers_wanted, scratch};
+pub use script::{Does, Script, opaque};
 
 use memcarp_client::{Address, Member, Members};
 use std::future::Future;
