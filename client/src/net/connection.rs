@@ -65,9 +65,21 @@ impl Work {
 
 /// A place in the line.
 enum Waiting {
-    One { expected: Expected, reply: oneshot::Sender<Result<Reply, Error>> },
-    Many { expected: VecDeque<(usize, Expected)>, results: ManyReplies, reply: oneshot::Sender<ManyReplies> },
-    Quiet { expected: Expected, replies: QuietReplies, count: usize, reply: oneshot::Sender<ManyReplies> },
+    One {
+        expected: Expected,
+        reply: oneshot::Sender<Result<Reply, Error>>,
+    },
+    Many {
+        expected: VecDeque<(usize, Expected)>,
+        results: ManyReplies,
+        reply: oneshot::Sender<ManyReplies>,
+    },
+    Quiet {
+        expected: Expected,
+        replies: Box<QuietReplies>,
+        count: usize,
+        reply: oneshot::Sender<ManyReplies>,
+    },
 }
 
 pub(super) struct Connection {
@@ -177,7 +189,7 @@ impl Connection {
                 let count = requests.len();
                 self.owed += count;
                 let expected = Expected::meta(requests.iter().any(Request::has_block));
-                let replies = QuietReplies::new(first, count);
+                let replies = Box::new(QuietReplies::new(first, count));
                 self.waiting.push_back(Waiting::Quiet { expected, replies, count, reply });
             }
             Work::Many { requests, reply, .. } => {
@@ -304,7 +316,7 @@ impl Connection {
                     return Ok(false);
                 }
                 self.owed -= *count;
-                let replies = std::mem::replace(replies, QuietReplies::new(0, 0));
+                let replies = std::mem::replace(&mut **replies, QuietReplies::new(0, 0));
                 let reply = std::mem::replace(reply, oneshot::channel().0);
                 drop(reply.send(replies.into_replies().into_iter().map(Ok).collect()));
                 Ok(true)
