@@ -2,8 +2,8 @@
 //! a large value keeps what it has.
 
 use memcarp::store::{
-    CasChange, Change, Cursor, Eviction, Expiry, Key, LargeValue, NewItem, NewValue, Now, Options, Short,
-    Store, Value,
+    Body, CasChange, Change, Cursor, Eviction, Expiry, Key, NewItem, NewValue, Now, Options, Short, Store,
+    Value,
 };
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -140,9 +140,9 @@ fn readers_of_a_large_value_are_unaffected_by_its_replacement_and_eviction() {
         let new = NewItem::plain(NewValue::Received(incoming), 0, Expiry::NEVER);
         assert!(!store.update(Key::new(b"large").unwrap(), now(), |_| (Change::Put(new), ())).refused);
     };
-    let take = || -> Option<LargeValue> {
+    let take = || -> Option<Body> {
         store.read(Key::new(b"large").unwrap(), now(), |item| match item.ok()?.value() {
-            Value::Large(large) => Some(large.clone()),
+            Value::Large(body, _) => Some(body.clone()),
             Value::Small(_) => panic!("a value of a mebibyte is not small"),
         })
     };
@@ -154,7 +154,7 @@ fn readers_of_a_large_value_are_unaffected_by_its_replacement_and_eviction() {
                     let Some(large) = take() else { continue };
                     let seed = large.slice_at(0)[0];
                     let mut at = 0;
-                    while at < LEN {
+                    while at < large.len() {
                         let slice = large.slice_at(at);
                         assert!(slice.iter().all(|&byte| byte == seed), "one value, not two");
                         at += slice.len();

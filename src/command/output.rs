@@ -1,6 +1,6 @@
-//! Replies on their way out: bytes in order, with long values by reference. Knows no socket.
+//! Replies on their way out: bytes in order, with the bodies of long values by reference. Knows no socket.
 
-use crate::store::{LargeValue, Value};
+use crate::store::{Body, Value};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
@@ -12,7 +12,7 @@ pub struct Output {
     bytes: Vec<u8>,
     /// How much of `bytes` has been written.
     sent: usize,
-    /// Long values, each to be sent before the byte at its position in `bytes`.
+    /// Bodies of long values, each to be sent before the byte at its position in `bytes`.
     large: VecDeque<Large>,
     /// Bytes of `large` not sent yet.
     large_pending: usize,
@@ -22,7 +22,7 @@ pub struct Output {
 struct Large {
     position: usize,
     sent: usize,
-    value: LargeValue,
+    value: Body,
 }
 
 impl Output {
@@ -48,13 +48,14 @@ impl Output {
         self.bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
-    /// Appends a value: a short one by copy, a long one by reference.
+    /// Appends a value: by copy, but the body of a long one by reference.
     pub fn put_value(&mut self, value: Value<'_>) {
         match value {
             Value::Small(bytes) => self.put(bytes),
-            Value::Large(value) => {
+            Value::Large(value, end) => {
                 self.large_pending += value.len();
                 self.large.push_back(Large { position: self.bytes.len(), sent: 0, value: value.clone() });
+                self.put(end);
             }
         }
     }

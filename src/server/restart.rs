@@ -180,7 +180,7 @@ impl Meta {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{CasChange, Change, Expiry, Key, NewItem, NewValue, Options, Origin, Value};
+    use crate::store::{CasChange, Change, Expiry, Key, NewItem, NewValue, Options, Origin};
 
     const OPTIONS: Options = Options {
         limit: 64 << 20,
@@ -250,16 +250,7 @@ mod tests {
 
     fn value(store: &Store, name: &str, now: Now) -> Option<Vec<u8>> {
         store.read(key(name.as_bytes()), now, |found| {
-            found.ok().map(|item| match item.value() {
-                Value::Small(bytes) => bytes.to_vec(),
-                Value::Large(large) => {
-                    let mut bytes = Vec::new();
-                    while bytes.len() < large.len() {
-                        bytes.extend_from_slice(large.slice_at(bytes.len()));
-                    }
-                    bytes
-                }
-            })
+            found.ok().map(|item| item.value().slices().flatten().copied().collect())
         })
     }
 

@@ -3,7 +3,7 @@
 //! All numbers are little-endian. A record: CAS value (8), Unix time of expiry (8, 0 for never), length of the value
 //! (4), client flags (4), length of the key (1), marks (1), key, value, and the XXH3 of all that (8).
 
-use crate::store::{CasChange, Change, Expiry, Item, Key, NewItem, NewValue, Now, Store, Value};
+use crate::store::{CasChange, Change, Expiry, Item, Key, NewItem, NewValue, Now, Store};
 use std::io::{self, ErrorKind, Read, Write};
 use std::num::NonZeroU32;
 use xxhash_rust::xxh3::Xxh3;
@@ -48,17 +48,7 @@ pub(super) fn save(file: &mut impl Write, item: &mut Item<'_>, now: Now) -> io::
     };
     put(&header)?;
     put(item.key())?;
-    match item.value() {
-        Value::Small(bytes) => put(bytes)?,
-        Value::Large(large) => {
-            let mut at = 0;
-            while at < large.len() {
-                let slice = large.slice_at(at);
-                put(slice)?;
-                at += slice.len();
-            }
-        }
-    }
+    item.value().slices().try_for_each(put)?;
     file.write_all(&sum.digest().to_le_bytes())
 }
 

@@ -1,7 +1,6 @@
 //! Recounting everything from scratch, for tests.
 
 use super::index::Location;
-use super::large::LargeItems;
 use super::record;
 use super::segment::FIRST;
 use super::shard::Shard;
@@ -19,13 +18,18 @@ impl Shard {
             items[class_of(size)] += 1;
             bytes[class_of(size)] += size as u64;
         };
-        let (mut live_items, mut live_bytes, mut segments) = (0, 0, 0);
+        let (mut live_items, mut live_bytes, mut segments, mut bodies) = (0, 0, 0, 0);
         for id in self.log.ids() {
             let Some(segment) = self.log.segment(id) else { continue };
             segments += 1;
-            let (mut segment_items, mut segment_bytes) = (0, 0);
+            let (mut segment_items, mut segment_bytes, mut weight) = (0, 0, segment.end());
             for (offset, found) in self.log.records(id, FIRST) {
                 let record::Found::Live(header) = found else { continue };
+                if let Some(body) = self.bodies.get(header.body()) {
+                    bodies += 1;
+                    assert_eq!(body.len(), header.body().len as usize);
+                }
+                weight += header.body().len as usize;
                 segment_items += 1;
                 segment_bytes += header.len();
                 let key = header.key(segment.record(offset));
@@ -33,42 +37,30 @@ impl Shard {
                 self.check_indexed(key, self.log.location(id, offset));
             }
             assert_eq!((segment.live_items, segment.live_bytes), (segment_items, segment_bytes));
+            assert_eq!(segment.weight(), weight);
             live_items += segment_items;
             live_bytes += segment_bytes;
         }
         assert_eq!((self.log.live_items, self.log.live_bytes), (live_items, live_bytes));
         assert_eq!(self.log.segment_count(), segments);
-        let (mut value_bytes, mut chunks) = (0, 0);
-        for (number, item) in self.large.iter() {
-            value_bytes += item.value.len();
-            chunks += item.value.charged();
-            count(item.key.len(), item.value.len(), item.client_flags);
-            let found = self.lookup(self.hasher.hash_one(&*item.key), &item.key).expect("it is indexed");
-            assert_eq!(LargeItems::number(found.location), Some(number));
-        }
-        assert_eq!(self.large.value_bytes, value_bytes);
-        assert_eq!(self.index.len(), live_items + self.large.len());
+        assert_eq!(self.bodies.len(), bodies, "each body is one item's");
+        assert_eq!(self.index.len(), live_items);
         for class in 0..CLASS_COUNT {
             let counted = &self.stats.classes[class];
             assert_eq!((counted.items, counted.bytes), (items[class], bytes[class]), "class {class}");
         }
         let blocks = segments + usize::from(self.spare.is_some());
-        blocks * self.pool.block_len()
-            + self.index.bytes()
-            + self.large.charged()
-            + chunks
-            + self.policy.bytes()
+        blocks * self.pool.block_len() + self.index.bytes() + self.bodies.check() + self.policy.bytes()
     }
 
     /// Shows what every item names.
     pub fn each_named(&self, show: &mut dyn FnMut(Named<'_>)) {
         let logged = self.log.ids().flat_map(|id| self.log.records(id, FIRST).map(move |found| (id, found)));
-        let small = logged.filter_map(|(id, (offset, found))| match found {
+        let named = logged.filter_map(|(id, (offset, found))| match found {
             record::Found::Live(_) => self.named(self.log.location(id, offset)),
             record::Found::Dead { .. } => None,
         });
-        let large = self.large.iter().filter_map(|(_, item)| item.named());
-        small.chain(large).for_each(show);
+        named.for_each(show);
     }
 
     fn check_indexed(&self, key: &[u8], location: Location) {

@@ -3,8 +3,8 @@
 //! ```text
 //!  63          37 36                    0
 //! ┌──────────────┬───────────────────────┐
-//! │ tag: top 27  │ location: 36 bits,    │   slot; 0 is an empty one
-//! │ bits of hash │ 1 more for "large"    │
+//! │ tag: top 27  │ location: segment     │   slot; 0 is an empty one
+//! │ bits of hash │ and offset in it      │
 //! └──────────────┴───────────────────────┘
 //! ```
 //! The slots are one list sorted by tag, with gaps. It is cut into regions by the leading bits of the tag, and a

@@ -1,9 +1,8 @@
 //! One item as a closure sees it under its shard's lock.
 
-use super::large::LargeItem;
 use super::record::Header;
 use super::sources::Named;
-use super::{Expiry, Now, Value};
+use super::{Body, Expiry, Now, Value};
 
 /// Longest key in bytes, memcached's own limit.
 pub const MAX_KEY_LEN: usize = 250;
@@ -45,78 +44,48 @@ pub type Lookup<'a, 'i> = Result<&'a mut Item<'i>, Absent>;
 
 /// An item that is there, as seen under its shard's lock.
 #[derive(Debug)]
-pub struct Item<'i>(pub(super) Body<'i>);
-
-#[derive(Debug)]
-pub(super) enum Body<'i> {
-    Small(SmallItem<'i>),
-    Large(&'i mut LargeItem),
-}
-
-/// An item in the log.
-#[derive(Debug)]
-pub(super) struct SmallItem<'i> {
-    pub header: Header,
-    pub record: &'i mut [u8],
+pub struct Item<'i> {
+    pub(super) header: Header,
+    pub(super) record: &'i mut [u8],
+    /// All but the end of its value, if that is long.
+    pub(super) body: Option<&'i Body>,
     /// When its segment was opened.
-    pub opened: u32,
+    pub(super) opened: u32,
     /// Its CAS value if none is stored with it.
-    pub implied_cas: u64,
+    pub(super) implied_cas: u64,
 }
 
 impl Item<'_> {
     /// Its key.
     pub fn key(&self) -> &[u8] {
-        match &self.0 {
-            Body::Small(small) => small.header.key(small.record),
-            Body::Large(large) => &large.key,
-        }
+        self.header.key(self.record)
     }
 
     /// Its value.
     pub fn value(&self) -> Value<'_> {
-        match &self.0 {
-            Body::Small(small) => Value::Small(small.header.value(small.record)),
-            Body::Large(large) => Value::Large(&large.value),
-        }
+        let bytes = self.header.value(self.record);
+        self.body.map_or(Value::Small(bytes), |body| Value::Large(body, bytes))
     }
 
     /// The client's own 32 bits.
     pub fn client_flags(&self) -> u32 {
-        match &self.0 {
-            Body::Small(small) => small.header.client_flags(),
-            Body::Large(large) => large.client_flags,
-        }
+        self.header.client_flags()
     }
 
     /// When it stops being served.
     pub fn expiry(&self) -> Expiry {
-        match &self.0 {
-            Body::Small(small) => small.header.expiry(),
-            Body::Large(large) => large.expiry,
-        }
+        self.header.expiry()
     }
 
     /// Its CAS value, which from now on it keeps until it is changed: call it only to show or compare it.
     pub fn cas(&mut self) -> u64 {
-        match &mut self.0 {
-            Body::Small(small) => {
-                small.header.mark_cas_shown(small.record);
-                small.header.cas().unwrap_or(small.implied_cas)
-            }
-            Body::Large(large) => {
-                large.cas_shown = true;
-                large.cas
-            }
-        }
+        self.header.mark_cas_shown(self.record);
+        self.cas_known().0
     }
 
     /// Its CAS value, and whether a client may know it.
     pub fn cas_known(&self) -> (u64, bool) {
-        match &self.0 {
-            Body::Small(small) => (small.header.cas().unwrap_or(small.implied_cas), small.header.cas_shown()),
-            Body::Large(large) => (large.cas, large.cas_shown),
-        }
+        (self.header.cas().unwrap_or(self.implied_cas), self.header.cas_shown())
     }
 
     /// How many sources it remembers being derived from, those of its sources included.
@@ -125,67 +94,42 @@ impl Item<'_> {
     }
 
     pub(super) fn named(&self) -> Option<Named<'_>> {
-        match &self.0 {
-            Body::Small(small) => small.header.sources(small.record),
-            Body::Large(large) => large.named(),
-        }
+        self.header.sources(self.record)
     }
 
     /// Whether it has been read since it was stored.
     pub fn fetched(&self) -> bool {
-        match &self.0 {
-            Body::Small(small) => small.header.fetched(),
-            Body::Large(large) => large.fetched,
-        }
+        self.header.fetched()
     }
 
     /// Seconds since it was last read or stored; exact for the first hour.
     pub fn idle(&self, now: Now) -> u32 {
-        let last_used = match &self.0 {
-            Body::Small(small) => small.header.last_used(small.opened),
-            Body::Large(large) => large.last_used,
-        };
-        now.seconds().saturating_sub(last_used)
+        now.seconds().saturating_sub(self.header.last_used(self.opened))
     }
 
     /// Whether its key was given in base64 and is shown so.
     pub fn binary_key(&self) -> bool {
-        match &self.0 {
-            Body::Small(small) => small.header.binary_key(),
-            Body::Large(large) => large.binary_key,
-        }
+        self.header.binary_key()
     }
 
     /// Whether it is served as stale.
     pub fn stale(&self) -> bool {
-        match &self.0 {
-            Body::Small(small) => small.header.stale(),
-            Body::Large(large) => large.stale,
-        }
+        self.header.stale()
     }
 
     /// Whether one client has been told to renew it.
     pub fn lease_granted(&self) -> bool {
-        match &self.0 {
-            Body::Small(small) => small.header.lease_granted(),
-            Body::Large(large) => large.lease_granted,
-        }
+        self.header.lease_granted()
     }
 
     /// Remembers that one client has been told to renew it.
     pub fn grant_lease(&mut self) {
-        match &mut self.0 {
-            Body::Small(small) => small.header.set_lease_granted(small.record, true),
-            Body::Large(large) => large.lease_granted = true,
-        }
+        self.header.set_lease_granted(self.record, true);
     }
 
     /// Counts as a read: keeps the item from being evicted soon, and sets its idle time to nothing.
     pub fn mark_used(&mut self, now: Now) {
-        match &mut self.0 {
-            Body::Small(small) => small.header.mark_used(small.record, small.opened, now),
-            Body::Large(large) => large.mark_used(now),
-        }
+        self.header.mark_used(self.record, self.opened, now);
     }
 
     /// Its size in bytes as memcached would count it, for `size=`, `bytes` and size classes.

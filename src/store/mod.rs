@@ -15,13 +15,13 @@
 //!  ┌────────────┬────────────┬───────┬────────────┬────────────┐      slot, 8 bytes:
 //!  │ tag, place │ tag, place │ empty │ tag, place │ tag, place │      27 bits tag, 37 bits place
 //!  └────────────┴─────┬──────┴───────┴────────────┴─────┬──────┘
-//!                     │ segment and offset              │ "large", number
-//!  log                ▼                                 ▼
-//!  ┌ segment ───────────────────────────────┐   ┌ large item ──────────────────┐
-//!  │ item │ item │ dead │ item │ item │ free │   │ key, flags, CAS, ...         │
-//!  └────────────┬───────────────────────────┘   │ value: shared chunks of bytes│
-//!               ▼                               └──────────────────────────────┘
-//!  flags 1 · key length 1 · last use 2 · value length 1-3 · [extra flags 1 · version 1 · deadline 4 ·
+//!                     └─────── segment and offset ────┐
+//!  log                                                ▼
+//!  ┌ segment ──────────────────────────────────────────────┐      ┌ body ──────────────────┐
+//!  │ item │ item │ dead │ item │ item with a body │ free   │      │ block │ unit │ unit    │
+//!  └──────────┬─────────────────────────┬──────────────────┘      └─▲──────────────────────┘
+//!             ▼                         └── number and length ──────┘
+//!  flags 1 · key length 1 · last use 2 · value length 1-3 · [extra flags 1 · version 1 · body 8 · deadline 4 ·
 //!  client flags 4 · CAS 8 · sources] · key · value            in brackets: only if the item has it
 //! ```
 //! - An item is appended to an open **segment** of its shard and never moves until its segment is given up. Segments
@@ -32,7 +32,10 @@
 //!   written over it from the second time on; its version is added to the offset.
 //! - The **index** grows and shrinks a few slots at a time, without ever reading an item (`index.rs`). A dump walks it
 //!   in the order of hashes, which nothing that happens in between changes.
-//! - A value too long for a segment is kept in **chunks beside the log**, shared with whoever sends it.
+//! - Of a **long value** (more than an eighth of a segment, or 16 KiB) only the end is in the log. All before it, its
+//!   body, is in memory of its own, shared with whoever sends it: whole blocks, as long as segments, and units, of
+//!   which some make up such a block (`pool/units.rs`). So all memory for values comes in blocks of one length, and
+//!   what one size of values gave back serves any other.
 //! - All of it is charged to **one budget** (`pool.rs`), in memory straight from the system: given back, it is gone
 //!   from the process whatever its allocator.
 //!
@@ -57,13 +60,13 @@
 //! A shard that holds less than its share never evicts for others; the one that holds most does. Expired items are
 //! cleared away in the background ([`Store::maintain`]), segments whose items have all ended first.
 
+mod bodies;
 mod change;
 mod check;
 mod class;
 mod eviction;
 mod index;
 mod item;
-mod large;
 mod pool;
 mod record;
 mod segment;
@@ -87,7 +90,7 @@ pub use item::{Absent, Item, Key, Lookup, MAX_KEY_LEN};
 pub use sources::Derivation;
 pub use stats::{ClassStats, Stats};
 pub use time::{Expiry, Now};
-pub use value::{Incoming, LargeValue, Value};
+pub use value::{Body, Incoming, Value};
 
 use pool::Pool;
 use segment::CasSpace;
@@ -160,10 +163,11 @@ impl Store {
     pub fn new(options: &Options) -> Store {
         let by_memory = (options.limit / SHARD_BYTES).max(1);
         let count = (options.workers * 4).min(by_memory).clamp(1, MAX_SHARDS).next_power_of_two();
-        let block_len =
-            (options.limit / count / SEGMENTS).next_power_of_two().clamp(MIN_SEGMENT, MAX_SEGMENT);
-        let inline_limit = (block_len / 8).min(16 << 10);
+        // Some pages at least, of whatever size the system's are.
+        let least = MIN_SEGMENT.max(4 * pool::page_len());
+        let block_len = (options.limit / count / SEGMENTS).next_power_of_two().clamp(least, MAX_SEGMENT);
         let pool = Arc::new(Pool::new(options.limit.min(count << SHARD_LIMIT_BITS), block_len, count));
+        let inline_limit = pool.unit_len();
         let sources = Arc::new(Sources::new(pool.clone()));
         let hasher = RandomState::new();
         let shard = |shard: usize| {
@@ -353,7 +357,7 @@ impl Store {
         let shards: Vec<_> = self.inner.shards.iter().map(|shard| shard.lock()).collect();
         let charged: usize = shards.iter().map(|shard| shard.check()).sum();
         self.inner.sources.check(|show| shards.iter().for_each(|shard| shard.each_named(show)));
-        let charged = charged + self.inner.sources.charged();
+        let charged = charged + self.inner.sources.charged() + self.inner.pool.check_units();
         assert_eq!(self.inner.pool.used(), charged, "the pool's count is that of its users");
     }
 }

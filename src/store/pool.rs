@@ -1,15 +1,34 @@
 //! The one budget of the store: everything that holds memory takes it here and gives it back. Knows no items.
 
+mod units;
+
 use memmap2::MmapMut;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A block of memory straight from the system, of [`Pool::block_len`] bytes. It is resident only where it has been
-/// written, and goes back to the system when it is dropped, whatever allocator the process uses.
+use units::Units;
+
+pub(super) use units::page_len;
+
+/// A block of memory straight from the system. It is resident only where it has been written, and goes back to the
+/// system when it is dropped, whatever allocator the process uses.
 #[derive(Debug)]
 pub(super) struct Block(MmapMut);
 
+/// A block of a long value: one of [`Pool::block_len`] bytes, or a unit, one of the several that such a block's
+/// memory is cut into.
+#[derive(Debug)]
+pub(super) struct Piece {
+    memory: Block,
+    /// Of a unit, the group it is from.
+    group: Option<u32>,
+}
+
 impl Block {
+    fn map(len: usize) -> Option<Block> {
+        MmapMut::map_anon(len).ok().map(Block)
+    }
+
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -19,10 +38,27 @@ impl Block {
     }
 }
 
+impl Piece {
+    pub fn bytes(&self) -> &[u8] {
+        self.memory.bytes()
+    }
+
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.memory.bytes_mut()
+    }
+
+    /// Bytes charged for it; those of a unit are charged with its group.
+    pub fn charged(&self) -> usize {
+        if self.group.is_some() { 0 } else { self.memory.bytes().len() }
+    }
+}
+
 /// Counts the bytes in use against the limit, and keeps blocks given back for the next who needs one.
 #[derive(Debug)]
 pub(super) struct Pool {
     block_len: usize,
+    unit_len: usize,
+    units: Mutex<Units>,
     limit: AtomicUsize,
     /// Bytes charged, kept blocks not included.
     used: AtomicUsize,
@@ -38,6 +74,8 @@ impl Pool {
     pub fn new(limit: usize, block_len: usize, shards: usize) -> Pool {
         Pool {
             block_len,
+            unit_len: units::unit_len(block_len),
+            units: Mutex::new(Units::new(block_len)),
             limit: AtomicUsize::new(limit),
             used: AtomicUsize::new(0),
             kept: Mutex::new(Vec::new()),
@@ -48,6 +86,11 @@ impl Pool {
 
     pub fn block_len(&self) -> usize {
         self.block_len
+    }
+
+    /// Bytes of a unit.
+    pub fn unit_len(&self) -> usize {
+        self.unit_len
     }
 
     pub fn limit(&self) -> usize {
@@ -73,17 +116,6 @@ impl Pool {
         self.used().saturating_add(bytes) <= self.limit()
     }
 
-    /// Charges bytes if the limit allows.
-    pub fn try_charge(&self, bytes: usize) -> bool {
-        let limit = self.limit();
-        let fits = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= limit);
-        let charged = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
-        if charged {
-            self.trim();
-        }
-        charged
-    }
-
     /// Charges bytes that cannot be done without; whoever evicts next makes up for them.
     pub fn charge(&self, bytes: usize) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
@@ -97,10 +129,14 @@ impl Pool {
 
     /// A block, charged; `None` if the limit or the system says no.
     pub fn try_block(&self) -> Option<Block> {
+        self.try_charge_block()?;
+        self.block_or_refund()
+    }
+
+    fn try_charge_block(&self) -> Option<()> {
         let limit = self.limit();
         let fits = |used: usize| used.checked_add(self.block_len).filter(|&sum| sum <= limit);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
-        self.block_or_refund()
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok().map(|_| ())
     }
 
     /// A block, charged whatever the limit; `None` only if the system has none.
@@ -110,7 +146,7 @@ impl Pool {
     }
 
     fn block_or_refund(&self) -> Option<Block> {
-        let block = self.pop().or_else(|| MmapMut::map_anon(self.block_len).ok().map(Block));
+        let block = self.pop().or_else(|| Block::map(self.block_len));
         match block {
             Some(_) => self.trim(),
             None => self.discharge(self.block_len),
@@ -127,6 +163,42 @@ impl Pool {
             kept.push(block);
             self.kept_count.store(kept.len(), Ordering::Relaxed);
         }
+    }
+
+    /// Memory for a long value of which `missing` bytes have none yet, at least one unit: a piece that is not longer
+    /// than that; `None` if the limit or the system says no.
+    pub fn try_piece(&self, missing: usize) -> Option<Piece> {
+        if missing >= self.block_len
+            && let Some(memory) = self.try_block()
+        {
+            return Some(Piece { memory, group: None });
+        }
+        let mut units = self.units.lock();
+        if let Some(piece) = units.take() {
+            return Some(piece);
+        }
+        self.try_charge_block()?;
+        self.trim();
+        let piece = units.add_group();
+        if piece.is_none() {
+            self.discharge(self.block_len);
+        }
+        piece
+    }
+
+    /// Takes a piece back.
+    pub fn give_back_piece(&self, piece: Piece) {
+        let Some(group) = piece.group else { return self.give_back(piece.memory) };
+        let freed = self.units.lock().give_back(piece.memory, group, self.is_over());
+        if let Some(freed) = freed {
+            self.discharge(self.block_len);
+            drop(freed);
+        }
+    }
+
+    /// Bytes charged for groups of units, in use or not, after counting them; for tests.
+    pub fn check_units(&self) -> usize {
+        self.units.lock().check() * self.block_len
     }
 
     /// A shard says how many bytes it holds.
@@ -179,10 +251,9 @@ mod tests {
     #[test]
     fn charges_up_to_the_limit_and_no_further() {
         let pool = Pool::new(10 * LEN, LEN, 1);
-        assert!(pool.try_charge(9 * LEN));
+        pool.charge(9 * LEN);
         let block = pool.try_block().unwrap();
         assert!(pool.try_block().is_none());
-        assert!(!pool.try_charge(1));
         assert!(!pool.is_over());
         pool.charge(1);
         assert!(pool.is_over());
@@ -199,10 +270,35 @@ mod tests {
             pool.give_back(block);
         }
         assert_eq!((pool.used(), pool.kept_bytes()), (0, 4 * LEN));
-        assert!(pool.try_charge(3 * LEN));
+        pool.charge(3 * LEN);
         assert_eq!(pool.kept_bytes(), LEN);
         pool.set_limit(3 * LEN);
         assert_eq!(pool.kept_bytes(), 0);
         assert!(pool.try_block().is_none());
+    }
+
+    #[test]
+    fn units_of_a_group_go_back_together_and_serve_others_before_there_is_another() {
+        let block = 64 << 10;
+        let pool = Pool::new(4 * block, block, 1);
+        let unit = pool.unit_len();
+        let of_group = block / unit;
+        let mut pieces: Vec<Piece> = (0..3 * of_group).map(|_| pool.try_piece(block - 1).unwrap()).collect();
+        assert!(pieces.iter().all(|piece| piece.bytes().len() == unit));
+        assert_eq!((pool.used(), pool.check_units()), (3 * block, 3 * block));
+        // One of the first group stays, all of the second go, some of the third.
+        let rest: Vec<Piece> = pieces.drain(1..).collect();
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            rest.into_iter().enumerate().partition(|(at, _)| *at < 2 * of_group - 1 || at % 2 == 0);
+        gone.into_iter().for_each(|(_, piece)| pool.give_back_piece(piece));
+        assert_eq!(pool.used(), 3 * block, "a group that nobody uses is kept");
+        let long = pool.try_piece(block).unwrap();
+        assert_eq!(long.bytes().len(), block);
+        let short = pool.try_piece(block).unwrap();
+        assert_eq!(short.bytes().len(), unit, "no room for a block, but for a unit");
+        pieces.extend([long, short]);
+        pieces.extend(kept.into_iter().map(|(_, piece)| piece));
+        pieces.into_iter().for_each(|piece| pool.give_back_piece(piece));
+        assert_eq!((pool.used(), pool.check_units()), (block, block));
     }
 }

@@ -1,13 +1,14 @@
 //! How one item lies in a segment: its header, key and value. Knows bytes only, neither index nor clock.
 //!
 //! ```text
-//!  byte 0      1        2..4      4..     then, each only if its flag is set                      then
-//! ┌─────────┬─────────┬─────────┬───────┬───────┬──────────┬──────────────┬──────┬─────────┐┌─────┬───────┐
-//! │ flags   │ key len │ last    │ value │ extra │ deadline │ client flags │ CAS  │ sources ││ key │ value │
-//! │         │         │ use     │ len   │ flags │ 4 bytes  │ 4 bytes      │ 8    │ 18..    ││     │       │
-//! └─────────┴─────────┴─────────┴───────┴───────┴──────────┴──────────────┴──────┴─────────┘└─────┴───────┘
+//!  byte 0      1        2..4      4..     then, each only if its flag is set                             then
+//! ┌─────────┬─────────┬─────────┬───────┬───────┬──────┬──────────┬──────────────┬──────┬─────────┐┌─────┬───────┐
+//! │ flags   │ key len │ last    │ value │ extra │ body │ deadline │ client flags │ CAS  │ sources ││ key │ value │
+//! │         │         │ use     │ len   │ flags │ 8    │ 4 bytes  │ 4 bytes      │ 8    │ 18..    ││     │       │
+//! └─────────┴─────────┴─────────┴───────┴───────┴──────┴──────────┴──────────────┴──────┴─────────┘└─────┴───────┘
 //! ```
-//! The value length takes 1 byte below 128, 2 below 16,384, else 3. A dead record keeps its flag byte, with
+//! Of a long value only the end is in the record; the body, number and length, is all that comes before it. The
+//! length of what is in the record takes 1 byte below 128, 2 below 16,384, else 3. A dead record keeps its flag byte, with
 //! [`DEAD`] in it, and the length of the whole record in the three bytes after it.
 
 use super::sources::Named;
@@ -34,6 +35,9 @@ const EXTRA_SOURCES: u8 = 0x08;
 /// A byte follows that counts how often the item was replaced where it lies.
 const EXTRA_VERSION: u8 = 0x10;
 
+/// Number and length of a body follow.
+const EXTRA_BODY: u8 = 0x20;
+
 /// Highest count of uses an item remembers.
 pub(super) const MOST_USES: u8 = 3;
 
@@ -41,7 +45,8 @@ const FIXED: usize = 4;
 
 /// Longest possible header.
 #[cfg(test)]
-pub(super) const MAX_HEADER: usize = FIXED + 3 + 2 + 4 + 4 + 8 + 2 + 8 + 8 * super::sources::MAX_REMEMBERED;
+pub(super) const MAX_HEADER: usize =
+    FIXED + 3 + 2 + 8 + 4 + 4 + 8 + 2 + 8 + 8 * super::sources::MAX_REMEMBERED;
 
 /// Shortest possible record.
 #[cfg(test)]
@@ -57,11 +62,21 @@ pub(super) struct Header {
     client_flags: u32,
     cas: u64,
     version: u8,
+    body: BodyPlace,
     /// Where the sources begin; they end at `key_at`.
     sources_at: usize,
     key_at: usize,
     value_at: usize,
     end: usize,
+}
+
+/// Where all but the end of a long value is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct BodyPlace {
+    /// Its number among those of the shard.
+    pub number: u32,
+    /// In bytes; 0 if there is none.
+    pub len: u32,
 }
 
 /// What lies at a place in a segment.
@@ -78,7 +93,9 @@ pub(super) enum Found {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Draft<'a> {
     pub key: &'a [u8],
-    /// The value, in two pieces.
+    /// What comes before the value, if that is long.
+    pub body: BodyPlace,
+    /// The value, or its end, in two pieces.
     pub value: [&'a [u8]; 2],
     pub client_flags: u32,
     pub expiry: Expiry,
@@ -125,6 +142,7 @@ impl Header {
             client_flags: 0,
             cas: 0,
             version: 0,
+            body: BodyPlace::default(),
             sources_at: 0,
             key_at: 0,
             value_at: 0,
@@ -138,6 +156,10 @@ impl Header {
             if header.extra & EXTRA_VERSION != 0 {
                 header.version = record[at];
                 at += 1;
+            }
+            if header.extra & EXTRA_BODY != 0 {
+                header.body.number = u32::from_le_bytes(take(record, &mut at));
+                header.body.len = u32::from_le_bytes(take(record, &mut at));
             }
             if flags & DEADLINE != 0 {
                 header.deadline = u32::from_le_bytes(take(record, &mut at));
@@ -163,6 +185,7 @@ impl Header {
         &record[self.key_at..self.value_at]
     }
 
+    /// The value, or of a long one the end.
     pub fn value<'r>(&self, record: &'r [u8]) -> &'r [u8] {
         &record[self.value_at..self.end]
     }
@@ -171,13 +194,23 @@ impl Header {
         self.value_at - self.key_at
     }
 
+    /// Bytes of the whole value.
     pub fn value_len(&self) -> usize {
-        self.end - self.value_at
+        self.end - self.value_at + self.body.len as usize
+    }
+
+    pub fn body(&self) -> BodyPlace {
+        self.body
     }
 
     /// Bytes of the whole record.
     pub fn len(&self) -> usize {
         self.end
+    }
+
+    /// Bytes of the record and of the body.
+    pub fn weight(&self) -> usize {
+        self.end + self.body.len as usize
     }
 
     pub fn expiry(&self) -> Expiry {
@@ -281,6 +314,7 @@ impl Header {
     pub fn draft<'r>(&self, record: &'r [u8], opened: u32) -> Draft<'r> {
         Draft {
             key: self.key(record),
+            body: self.body,
             value: [self.value(record), &[]],
             client_flags: self.client_flags,
             expiry: self.expiry(),
@@ -316,27 +350,34 @@ pub(super) fn kill(record: &mut [u8], len: usize) {
 }
 
 impl Draft<'_> {
+    /// Bytes of the whole value.
     pub fn value_len(&self) -> usize {
+        self.inline_len() + self.body.len as usize
+    }
+
+    /// Bytes of the value that are in the record.
+    fn inline_len(&self) -> usize {
         self.value[0].len() + self.value[1].len()
     }
 
     /// Bytes of the whole record.
     pub fn len(&self) -> usize {
-        let value_len = self.value_len();
+        let inline_len = self.inline_len();
         FIXED
-            + match value_len {
+            + match inline_len {
                 0..0x80 => 1,
                 0x80..0x4000 => 2,
                 _ => 3,
             }
             + usize::from(self.extra() != 0)
+            + if self.body.len != 0 { 8 } else { 0 }
             + if self.expiry.deadline().is_some() { 4 } else { 0 }
             + if self.client_flags != 0 { 4 } else { 0 }
             + if self.cas.is_some() { 8 } else { 0 }
             + self.sources.len()
             + usize::from(self.version.is_some())
             + self.key.len()
-            + value_len
+            + inline_len
     }
 
     fn extra(&self) -> u8 {
@@ -345,6 +386,7 @@ impl Draft<'_> {
             | (u8::from(self.stale) * EXTRA_STALE)
             | (u8::from(!self.sources.is_empty()) * EXTRA_SOURCES)
             | (u8::from(self.version.is_some()) * EXTRA_VERSION)
+            | (u8::from(self.body.len != 0) * EXTRA_BODY)
     }
 
     /// Writes the record to the front of `to`, in a segment opened at `opened`.
@@ -371,7 +413,7 @@ impl Draft<'_> {
             to[at..at + bytes.len()].copy_from_slice(bytes);
             at += bytes.len();
         };
-        let len = self.value_len();
+        let len = self.inline_len();
         match len {
             0..0x80 => put(&[len as u8]),
             0x80..0x4000 => put(&[len as u8 | 0x80, (len >> 7) as u8]),
@@ -382,6 +424,10 @@ impl Draft<'_> {
         }
         if let Some(version) = self.version {
             put(&[version]);
+        }
+        if self.body.len != 0 {
+            put(&self.body.number.to_le_bytes());
+            put(&self.body.len.to_le_bytes());
         }
         if let Some(deadline) = deadline {
             put(&deadline.get().to_le_bytes());
@@ -472,6 +518,7 @@ mod tests {
             uses in 0u8..=3,
             cas in any::<Option<u64>>(),
             sources in 0u16..=1000,
+            (number, len) in any::<(u32, u32)>(),
         ) {
             let mut encoded = sources.to_le_bytes().to_vec();
             encoded.resize(10 + usize::from(sources) * 8, 7);
@@ -479,6 +526,7 @@ mod tests {
             let parts = value.split_at(split.min(value.len()));
             let draft = Draft {
                 key: &key,
+                body: if bits & 64 != 0 { BodyPlace { number, len } } else { BodyPlace::default() },
                 value: [parts.0, parts.1],
                 client_flags,
                 expiry: Expiry::from_deadline(deadline),
@@ -510,6 +558,7 @@ mod tests {
     fn draft_of(key: &[u8]) -> Draft<'_> {
         Draft {
             key,
+            body: BodyPlace::default(),
             value: [&[], &[]],
             client_flags: 0,
             expiry: Expiry::NEVER,

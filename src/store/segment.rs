@@ -53,17 +53,18 @@ pub(super) struct Deadlines {
     latest: u32,
     /// The deadline most bytes have, if one has more than half of them, and by how many bytes more.
     crowd: u32,
-    crowd_lead: u32,
+    crowd_lead: u64,
 }
 
 impl Deadlines {
     pub const NONE: Deadlines = Deadlines { earliest: u32::MAX, latest: 0, crowd: u32::MAX, crowd_lead: 0 };
 
+    /// Adds an item of so many bytes.
     pub fn add(&mut self, expiry: Expiry, bytes: usize) {
         let deadline = expiry.deadline().map_or(u32::MAX, u32::from);
         self.earliest = self.earliest.min(deadline);
         self.latest = self.latest.max(deadline);
-        let bytes = bytes as u32;
+        let bytes = bytes as u64;
         if deadline == self.crowd {
             self.crowd_lead += bytes;
         } else if self.crowd_lead >= bytes {
@@ -83,6 +84,8 @@ pub(super) struct Segment {
     end: usize,
     pub live_bytes: usize,
     pub live_items: usize,
+    /// Of the bodies of its live items.
+    body_bytes: usize,
     /// When it was opened, in seconds of the store's clock.
     pub opened: u32,
     place: Place,
@@ -109,6 +112,11 @@ impl Segment {
         self.open
     }
 
+    /// Bytes of its memory, as far as it has been written, and of the bodies of its items.
+    pub fn weight(&self) -> usize {
+        self.end + self.body_bytes
+    }
+
     /// Bytes of its memory that no live item takes; of an open one, as far as it has been written.
     pub fn dead_bytes(&self) -> usize {
         let end = if self.open { self.end } else { self.block.bytes().len() };
@@ -130,7 +138,8 @@ impl Segment {
 
     /// Whether a large part of its items ends at one time that has come.
     pub fn crowd_is_over(&self, now: Now) -> bool {
-        self.deadlines.crowd <= now.seconds() && self.deadlines.crowd_lead as usize * 8 > self.live_bytes
+        self.deadlines.crowd <= now.seconds()
+            && self.deadlines.crowd_lead * 8 > (self.live_bytes + self.body_bytes) as u64
     }
 
     /// Whether items in it have ended, or may be outdated after so many updates of sources, and it is time to look
@@ -353,6 +362,7 @@ impl Log {
             end: FIRST,
             live_bytes: 0,
             live_items: 0,
+            body_bytes: 0,
             opened,
             place,
             open: true,
@@ -400,7 +410,8 @@ impl Log {
         segment.end += len;
         let opened = segment.opened;
         draft.write(segment.record_mut(offset), opened);
-        segment.deadlines.add(draft.expiry, len);
+        segment.deadlines.add(draft.expiry, len + draft.body.len as usize);
+        segment.body_bytes += draft.body.len as usize;
         segment.names_sources |= !draft.sources.is_empty();
         segment.live_bytes += len;
         segment.live_items += 1;
@@ -446,7 +457,8 @@ impl Log {
     }
 
     /// Makes a live record a dead one. True if that leaves its segment, no longer open, without live items.
-    pub fn kill(&mut self, location: Location, len: usize) -> bool {
+    pub fn kill(&mut self, location: Location, header: &Header) -> bool {
+        let len = header.len();
         let (_, offset) = self.split(location);
         self.live_bytes -= len;
         self.live_items -= 1;
@@ -454,6 +466,7 @@ impl Log {
         record::kill(segment.record_mut(offset), len);
         segment.live_bytes -= len;
         segment.live_items -= 1;
+        segment.body_bytes -= header.body().len as usize;
         segment.live_items == 0 && !segment.open
     }
 
@@ -461,7 +474,7 @@ impl Log {
     pub fn remove(&mut self, id: u32) -> Option<Block> {
         self.close_segment(id);
         let segment = self.segments.get_mut(id as usize)?.take()?;
-        debug_assert_eq!((segment.live_items, segment.live_bytes), (0, 0));
+        debug_assert_eq!((segment.live_items, segment.live_bytes, segment.body_bytes), (0, 0, 0));
         let queue = &mut self.queues[usize::from(segment.place.queue)];
         if let Some(at) = queue.iter().position(|&other| other == id) {
             queue.remove(at);

@@ -1,9 +1,8 @@
 //! One shard: single-threaded. Finds items, shows them, and carries out what is decided about them.
 
+use super::bodies::Bodies;
 use super::eviction::Policy;
 use super::index::{Index, Location, Slot};
-use super::item::{Body, SmallItem};
-use super::large::LargeItems;
 use super::pool::{Block, Pool};
 use super::segment::{CasSpace, Log};
 use super::sources::{Named, Sources};
@@ -21,13 +20,13 @@ pub(super) struct Shard {
     pub hasher: RandomState,
     pub index: Index,
     pub log: Log,
-    pub large: LargeItems,
+    pub bodies: Bodies,
     pub policy: Policy,
     pub sources: Arc<Sources>,
     pub stats: Stats,
     pub hook: Option<Arc<EvictionHook>>,
     pub no_evictions: bool,
-    /// Longest value that goes to the log.
+    /// Longest value that goes to the log as a whole.
     pub inline_limit: usize,
     /// What has a lower sequence number has been flushed.
     pub flushed_below: u64,
@@ -39,8 +38,6 @@ pub(super) struct Shard {
     pub drain: Option<Drain>,
     /// The segment being searched for expired items.
     pub look: Option<Look>,
-    /// The number of the large item to be looked at next.
-    pub next_large: u32,
     /// A buffer for values and records on their way from one place to another.
     pub scratch: Vec<u8>,
     /// A buffer for what a scan is about to show.
@@ -85,7 +82,7 @@ impl Shard {
             hasher,
             index: Index::new(pool.clone()),
             log: Log::new(pool.clone(), cas_space),
-            large: LargeItems::new(pool.clone()),
+            bodies: Bodies::new(pool.clone()),
             policy: Policy::new(options.eviction, pool.clone()),
             sources,
             stats: Stats::default(),
@@ -97,7 +94,6 @@ impl Shard {
             spare: None,
             drain: None,
             look: None,
-            next_large: 0,
             scratch: Vec::new(),
             scan_buffer: Vec::new(),
             now: Now::new(Now::EARLIEST, 0),
@@ -209,12 +205,10 @@ impl Shard {
         }
         let mut bits = 0;
         for location in locations.into_iter().flatten() {
-            if LargeItems::number(location).is_none() {
-                let (_, record) = self.log.at(location);
-                bits ^= record[0];
-                // Of a longer record the second line as well, which often holds the rest of a small value.
-                bits ^= record.get(64).copied().unwrap_or(0);
-            }
+            let (_, record) = self.log.at(location);
+            bits ^= record[0];
+            // Of a longer record the second line as well, which often holds the rest of a small value.
+            bits ^= record.get(64).copied().unwrap_or(0);
         }
         std::hint::black_box(bits);
     }
@@ -237,12 +231,9 @@ impl Shard {
 
     #[inline]
     pub fn lookup(&self, hash: u64, key: &[u8]) -> Option<Found> {
-        let (slot, location) = self.index.find(hash, |location| match LargeItems::number(location) {
-            None => {
-                let (_, record) = self.log.at(location);
-                self.log.header(location).key(record) == key
-            }
-            Some(number) => *self.large.get(number).key == *key,
+        let (slot, location) = self.index.find(hash, |location| {
+            let (_, record) = self.log.at(location);
+            self.log.header(location).key(record) == key
         })?;
         Some(Found { slot, location })
     }
@@ -250,23 +241,15 @@ impl Shard {
     /// Why the item at this location may not be served, if it may not.
     #[inline]
     fn absence(&self, location: Location, now: Now) -> Option<Absent> {
-        let (sequence, expiry, key, named) = match LargeItems::number(location) {
-            None => {
-                let (segment, record) = self.log.at(location);
-                let header = self.log.header(location);
-                (segment.sequence, header.expiry(), header.key(record), header.sources(record))
-            }
-            Some(number) => {
-                let large = self.large.get(number);
-                (large.sequence, large.expiry, &*large.key, large.named())
-            }
-        };
-        if sequence < self.flushed_below {
+        let (segment, record) = self.log.at(location);
+        let header = self.log.header(location);
+        if segment.sequence < self.flushed_below {
             Some(Absent::Flushed)
-        } else if expiry.is_over(now) {
+        } else if header.expiry().is_over(now) {
             Some(Absent::Expired)
         } else {
-            let outdated = named.is_some_and(|named| self.is_outdated(key, named));
+            let named = header.sources(record);
+            let outdated = named.is_some_and(|named| self.is_outdated(header.key(record), named));
             outdated.then_some(Absent::Outdated)
         }
     }
@@ -278,26 +261,18 @@ impl Shard {
 
     /// What the item at this location was derived from, if anything.
     pub fn named(&self, location: Location) -> Option<Named<'_>> {
-        match LargeItems::number(location) {
-            None => self.log.header(location).sources(self.log.at(location).1),
-            Some(number) => self.large.get(number).named(),
-        }
+        self.log.header(location).sources(self.log.at(location).1)
     }
 
     #[inline]
     pub fn item(&mut self, location: Location) -> Item<'_> {
-        Item(match LargeItems::number(location) {
-            None => {
-                let header = self.log.header(location);
-                let implied_cas = self.log.implied_cas(location, &header);
-                let (_, offset) = self.log.split(location);
-                let segment = self.log.at_mut(location);
-                let opened = segment.opened;
-                let record = segment.record_mut(offset);
-                Body::Small(SmallItem { header, record, opened, implied_cas })
-            }
-            Some(number) => Body::Large(self.large.get_mut(number)),
-        })
+        let header = self.log.header(location);
+        let implied_cas = self.log.implied_cas(location, &header);
+        let (_, offset) = self.log.split(location);
+        let segment = self.log.at_mut(location);
+        let opened = segment.opened;
+        let record = segment.record_mut(offset);
+        Item { header, record, body: self.bodies.get(header.body()), opened, implied_cas }
     }
 
     /// Takes an item out of the index and out of memory.
@@ -327,15 +302,11 @@ impl Shard {
         if let Some(named) = self.named(location) {
             self.sources.release(named);
         }
-        match LargeItems::number(location) {
-            None => {
-                let len = self.log.header(location).len();
-                if self.log.kill(location, len) {
-                    let (segment, _) = self.log.split(location);
-                    self.free_segment(segment);
-                }
-            }
-            Some(number) => drop(self.large.remove(number)),
+        let header = self.log.header(location);
+        self.bodies.remove(header.body());
+        if self.log.kill(location, &header) {
+            let (segment, _) = self.log.split(location);
+            self.free_segment(segment);
         }
     }
 

@@ -53,10 +53,7 @@ impl Shard {
             self.pool.give_back(block);
             return true;
         }
-        if self.drain.is_none() && self.evict_large(now) {
-            return true;
-        }
-        self.drain(usize::MAX, now)
+        self.drain(self.pool.block_len(), now)
     }
 
     /// Does the part of evicting that the next stores will need, in proportion to the `len` bytes just stored, so
@@ -77,49 +74,18 @@ impl Shard {
             }
         } else if is_over {
             self.evict_one(target.now);
-        } else if self.drain.is_some() || !self.evict_large(target.now) {
+        } else {
             self.drain(6 * len + 256, target.now);
         }
     }
 
     /// Tells the pool how much this shard holds.
     pub fn report(&self) {
-        let bytes = self.log.segment_count() * self.pool.block_len() + self.large.value_bytes;
+        let bytes = self.log.segment_count() * self.pool.block_len() + self.bodies.bytes();
         self.pool.report(self.number, bytes);
     }
 
-    /// Evicts the oldest large item if it is older than the log's oldest segment; carries it on if it is used.
-    fn evict_large(&mut self, now: Now) -> bool {
-        if self.no_evictions {
-            return false;
-        }
-        let log = (0..QUEUES as u8).filter_map(|queue| self.log.queue(queue).front());
-        let oldest_segment = log.filter_map(|&id| self.log.segment(id)).map(|segment| segment.sequence).min();
-        // Each round takes a use from an item, so that the rounds end.
-        while let Some((number, item)) = self.large.oldest() {
-            if oldest_segment.is_some_and(|sequence| sequence < item.queued) {
-                return false;
-            }
-            let outdated = item.named().is_some_and(|named| self.is_outdated(&item.key, named));
-            let over = outdated || item.expiry.is_over(now);
-            if !over && item.uses > 0 && item.sequence >= self.flushed_below {
-                let sequence = self.log.fresh_sequence();
-                self.large.carry_on(number, sequence);
-                continue;
-            }
-            let hash = self.hasher.hash_one(&*item.key);
-            let Some(found) = self.lookup(hash, &self.large.get(number).key) else { return false };
-            if over {
-                self.discard(found, Reason::Expired);
-            } else {
-                self.evict(found, 0, now);
-            }
-            return true;
-        }
-        false
-    }
-
-    /// Empties the segment that is to go, as far as `quantum` bytes; false if there is none.
+    /// Empties the segment that is to go, as far as `quantum` bytes of items; false if there is none.
     fn drain(&mut self, mut quantum: usize, now: Now) -> bool {
         if self.drain.is_none() {
             let Some((segment, compact)) = self.victim() else { return false };
@@ -147,6 +113,7 @@ impl Shard {
             quantum = quantum.saturating_sub(len);
             let drain = *drain;
             if let record::Found::Live(header) = found {
+                quantum = quantum.saturating_sub(header.body().len as usize);
                 self.carry_or_evict(drain, self.log.location(drain.segment, at), &header, now);
             }
         }
@@ -164,7 +131,7 @@ impl Shard {
         for id in self.log.ids() {
             let Some(segment) = self.log.segment(id) else { continue };
             written += segment.end();
-            bytes[usize::from(segment.queue())] += segment.end();
+            bytes[usize::from(segment.queue())] += segment.weight();
             dead += segment.dead_bytes();
             if segment.is_open() || segment.live_bytes > worth_it {
                 continue;
@@ -218,7 +185,7 @@ impl Shard {
         }
         let candidate = Candidate {
             hash,
-            len: header.len(),
+            len: header.weight(),
             queue: segment.queue(),
             uses: header.uses(),
             idle: now.seconds().saturating_sub(header.last_used(segment.opened)),
@@ -267,7 +234,7 @@ impl Shard {
             let new = self.log.append_moved(to, draft, cas);
             self.index.replace(found.slot, new);
             self.stats.carried_bytes += header.len() as u64;
-            if self.log.kill(found.location, header.len()) {
+            if self.log.kill(found.location, header) {
                 self.free_segment(from);
             }
         }
@@ -314,51 +281,13 @@ impl Shard {
         self.now = now;
         self.flush_if_due(now);
         self.report();
-        let mut more = self.sweep_large(now);
+        let mut more = false;
         if self.pool.is_over() && !self.no_evictions && !self.pool.is_poor(self.number) {
             more |= self.evict_one(now) && self.pool.is_over();
         }
         more |= self.look(now);
         more |= self.index.give_back();
         more
-    }
-
-    fn sweep_large(&mut self, now: Now) -> bool {
-        for _ in 0..SLICE / 8 {
-            let flushed = self.large.oldest().filter(|(_, item)| item.sequence < self.flushed_below);
-            let (number, reason) = match (flushed, self.large.expired(now)) {
-                (Some((number, _)), _) => (number, Reason::Flushed),
-                (None, Some(number)) => (number, Reason::Swept),
-                (None, None) => {
-                    self.sweep_outdated();
-                    return false;
-                }
-            };
-            let key = &self.large.get(number).key;
-            let Some(found) = self.lookup(self.hasher.hash_one(&**key), key) else { return false };
-            self.discard(found, reason);
-        }
-        true
-    }
-
-    /// Looks at some large items in turn for those that are outdated; nothing else says when they are.
-    fn sweep_outdated(&mut self) {
-        if self.sources.named() == 0 {
-            return;
-        }
-        for _ in 0..SLICE / 8 {
-            let Some((number, item)) = self.large.next(self.next_large) else {
-                self.next_large = 0;
-                return;
-            };
-            self.next_large = number + 1;
-            let hash = self.hasher.hash_one(&*item.key);
-            if item.named().is_some_and(|named| !self.sources.is_current(hash, named))
-                && let Some(found) = self.lookup(hash, &item.key)
-            {
-                self.discard(found, Reason::Swept);
-            }
-        }
     }
 
     /// Searches a segment for items that are over; true if that is urgent and not done.
@@ -396,7 +325,7 @@ impl Shard {
             let is_current =
                 || header.sources(record).is_none_or(|named| self.sources.is_current(hash, named));
             if !flushed && !header.expiry().is_over(now) && is_current() {
-                look.left.add(header.expiry(), header.len());
+                look.left.add(header.expiry(), header.weight());
                 continue;
             }
             let location = self.log.location(look.segment, at);
@@ -468,7 +397,7 @@ impl Shard {
         sum.segments += self.log.segment_count() as u64;
         sum.segment_bytes += (self.log.segment_count() * self.pool.block_len()) as u64;
         sum.live_bytes += self.log.live_bytes as u64;
-        sum.large_bytes += self.large.value_bytes as u64;
+        sum.large_bytes += self.bodies.bytes() as u64;
         sum.ghosts += self.policy.ghosts() as u64;
         sum.stored_bytes += self.stats.stored_bytes;
         sum.carried_bytes += self.stats.carried_bytes;

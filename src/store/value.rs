@@ -1,7 +1,8 @@
-//! Values: short ones as one slice, long ones as shared chunks that outlive their item while somebody sends them.
+//! Values: short ones as one slice; of long ones all but the end as a body, shared memory that outlives its item while
+//! somebody sends it.
 
 use super::Inner;
-use super::pool::{Block, Pool};
+use super::pool::{Piece, Pool};
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,16 +11,16 @@ use std::sync::Arc;
 pub enum Value<'a> {
     /// One slice, to be copied out under the lock.
     Small(&'a [u8]),
-    /// Shared chunks: clone it under the lock (a reference count), send it after.
-    Large(&'a LargeValue),
+    /// A body, to be cloned under the lock (a reference count) and sent after; then the end, to be copied out.
+    Large(&'a Body, &'a [u8]),
 }
 
-impl Value<'_> {
+impl<'a> Value<'a> {
     /// How many bytes.
     pub fn len(&self) -> usize {
         match self {
             Value::Small(bytes) => bytes.len(),
-            Value::Large(large) => large.len(),
+            Value::Large(body, end) => body.len() + end.len(),
         }
     }
 
@@ -27,56 +28,37 @@ impl Value<'_> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// All bytes, in order, in one slice or several.
+    pub fn slices(self) -> impl Iterator<Item = &'a [u8]> {
+        let (body, end) = match self {
+            Value::Small(bytes) => (None, bytes),
+            Value::Large(body, end) => (Some(body), end),
+        };
+        body.into_iter().flat_map(Body::slices).chain([end])
+    }
 }
 
-/// A value too long for one slice; cloning it costs a reference count. Its memory counts in the store's budget until
+/// All of a long value but its end; cloning it costs a reference count. Its memory counts in the store's budget until
 /// the last clone is gone.
 #[derive(Clone, Debug)]
-pub struct LargeValue {
-    parts: Arc<[Part]>,
-}
+pub struct Body(Arc<Pieces>);
 
-/// A chunk at its place in a value.
-#[derive(Clone, Debug)]
-struct Part {
-    /// Where in the value the chunk ends.
-    end: usize,
-    chunk: Arc<Chunk>,
-}
-
-/// Bytes that no longer change, and the memory they are charged for.
-struct Chunk {
-    memory: Memory,
+/// Pieces of memory, in order, given back to the pool in the end.
+struct Pieces {
     pool: Arc<Pool>,
+    pieces: Vec<(Piece, usize)>,
 }
 
-enum Memory {
-    /// As long as any block of the pool.
-    Block(Block),
-    /// Shorter, exactly as long as what it holds.
-    Heap(Box<[u8]>),
-    Gone,
-}
+/// What is charged for a body beside its pieces, and for the place of each: counts, pointers, and what the allocator
+/// adds to them.
+const BODY_COST: usize = 80;
+const PIECE_COST: usize = size_of::<(Piece, usize)>();
 
-/// What the allocator adds to each allocation, roughly; and the reference counts.
-const HEAP_COST: usize = 32;
-
-/// Two neighbouring chunks that are both at most this long are joined when a value gets longer.
-const JOIN_BELOW: usize = 4 << 10;
-
-impl LargeValue {
-    fn new(chunks: impl IntoIterator<Item = Arc<Chunk>>) -> LargeValue {
-        let mut end = 0;
-        let parts = chunks.into_iter().map(|chunk| {
-            end += chunk.bytes().len();
-            Part { end, chunk }
-        });
-        LargeValue { parts: parts.collect() }
-    }
-
+impl Body {
     /// How many bytes.
     pub fn len(&self) -> usize {
-        self.parts.last().map_or(0, |part| part.end)
+        self.0.len()
     }
 
     /// Whether there are none.
@@ -84,125 +66,160 @@ impl LargeValue {
         self.len() == 0
     }
 
-    /// The bytes from `offset` to the end of the chunk they are in; empty at the end of the value.
+    /// The bytes from `offset` to the end of the piece they are in; empty at the end of the body.
     pub fn slice_at(&self, offset: usize) -> &[u8] {
-        let index = self.parts.partition_point(|part| part.end <= offset);
-        match self.parts.get(index) {
-            Some(part) => {
-                let bytes = part.chunk.bytes();
-                &bytes[bytes.len() - (part.end - offset)..]
+        let pieces = &self.0.pieces;
+        let index = pieces.partition_point(|&(_, end)| end <= offset);
+        match pieces.get(index) {
+            Some((piece, end)) => {
+                let bytes = piece.bytes();
+                &bytes[bytes.len() - (end - offset)..]
             }
             None => &[],
         }
     }
 
-    /// Bytes of bookkeeping beside the chunks.
-    pub(super) fn overhead(&self) -> usize {
-        HEAP_COST + self.parts.len() * size_of::<Part>()
+    /// All bytes, piece by piece.
+    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.pieces.iter().map(|(piece, _)| piece.bytes())
     }
 
-    /// Bytes its chunks are charged with.
+    /// Bytes charged for it, but for what its units are cut from.
     pub(super) fn charged(&self) -> usize {
-        self.parts.iter().map(|part| part.chunk.charged()).sum()
-    }
-
-    /// A copy of these bytes as a value, its memory not yet charged: charge [`LargeValue::cost_of`] first.
-    pub(super) fn copy_of(bytes: &[u8], pool: &Arc<Pool>) -> LargeValue {
-        LargeValue::new([Arc::new(Chunk { memory: Memory::Heap(bytes.into()), pool: pool.clone() })])
-    }
-
-    /// Bytes to charge for a value made with [`LargeValue::copy_of`].
-    pub(super) fn cost_of(len: usize) -> usize {
-        len + HEAP_COST
-    }
-
-    /// This value and, after it, another. Chunks are shared, not copied, except small ones where the two meet: a
-    /// copy of both takes their place, and is charged.
-    pub(super) fn joined(&self, after: &LargeValue) -> LargeValue {
-        let mut chunks: Vec<Arc<Chunk>> = self.parts.iter().map(|part| part.chunk.clone()).collect();
-        let mut rest = after.parts.iter().map(|part| &part.chunk);
-        if let (Some(last), Some(first)) = (chunks.last(), after.parts.first().map(|part| &part.chunk))
-            && last.bytes().len().max(first.bytes().len()) <= JOIN_BELOW
-        {
-            let both = [last.bytes(), first.bytes()].concat();
-            let pool = last.pool.clone();
-            pool.charge(LargeValue::cost_of(both.len()));
-            chunks.pop();
-            chunks.push(Arc::new(Chunk { memory: Memory::Heap(both.into()), pool }));
-            rest.next();
-        }
-        chunks.extend(rest.cloned());
-        LargeValue::new(chunks)
-    }
-
-    /// Appends all bytes to `to`.
-    pub(super) fn copy_to(&self, to: &mut Vec<u8>) {
-        for part in self.parts.iter() {
-            to.extend_from_slice(part.chunk.bytes());
-        }
+        self.0.charged() + self.0.pieces.iter().map(|(piece, _)| piece.charged()).sum::<usize>()
     }
 }
 
-impl Chunk {
-    fn bytes(&self) -> &[u8] {
-        match &self.memory {
-            Memory::Block(block) => block.bytes(),
-            Memory::Heap(bytes) => bytes,
-            Memory::Gone => &[],
-        }
+impl Pieces {
+    fn new(pool: Arc<Pool>) -> Pieces {
+        Pieces { pool, pieces: Vec::new() }
     }
 
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        match &mut self.memory {
-            Memory::Block(block) => block.bytes_mut(),
-            Memory::Heap(bytes) => bytes,
-            Memory::Gone => &mut [],
-        }
+    fn len(&self) -> usize {
+        self.pieces.last().map_or(0, |&(_, end)| end)
     }
-}
 
-impl Chunk {
+    fn add(&mut self, piece: Piece) {
+        let end = self.len() + piece.bytes().len();
+        self.pool.charge(if self.pieces.is_empty() { BODY_COST + PIECE_COST } else { PIECE_COST });
+        self.pieces.push((piece, end));
+    }
+
     fn charged(&self) -> usize {
-        match &self.memory {
-            Memory::Block(block) => block.bytes().len(),
-            Memory::Heap(bytes) => LargeValue::cost_of(bytes.len()),
-            Memory::Gone => 0,
-        }
+        if self.pieces.is_empty() { 0 } else { BODY_COST + self.pieces.len() * PIECE_COST }
     }
 }
 
-impl Drop for Chunk {
+impl Drop for Pieces {
     fn drop(&mut self) {
-        match std::mem::replace(&mut self.memory, Memory::Gone) {
-            Memory::Block(block) => self.pool.give_back(block),
-            Memory::Heap(bytes) => self.pool.discharge(LargeValue::cost_of(bytes.len())),
-            Memory::Gone => {}
+        self.pool.discharge(self.charged());
+        for (piece, _) in self.pieces.drain(..) {
+            self.pool.give_back_piece(piece);
         }
     }
 }
 
-impl fmt::Debug for Chunk {
+impl fmt::Debug for Pieces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Chunk({} bytes)", self.bytes().len())
+        write!(f, "Pieces({} bytes)", self.len())
     }
 }
 
-/// A value being received: memory is taken chunk by chunk as bytes arrive, and given back if it is dropped.
+/// A value being made: its body is filled first, then its end.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    body: Pieces,
+    body_len: usize,
+    end: Vec<u8>,
+    end_len: usize,
+    filled: usize,
+}
+
+impl Unfinished {
+    /// For a value of `len` bytes, of which up to `inline_limit` need no body.
+    pub fn new(len: usize, inline_limit: usize, pool: Arc<Pool>) -> Unfinished {
+        let end_len = if len <= inline_limit { len } else { len % pool.unit_len() };
+        Unfinished { body: Pieces::new(pool), body_len: len - end_len, end: Vec::new(), end_len, filled: 0 }
+    }
+
+    pub fn missing(&self) -> usize {
+        self.body_len + self.end_len - self.filled
+    }
+
+    /// Whether it takes another piece of memory to go on.
+    fn needs_piece(&self) -> bool {
+        self.filled == self.body.len() && self.filled < self.body_len
+    }
+
+    /// Gets that piece, of the pool or of what `make_room` evicts; false if neither has one.
+    pub fn grow(&mut self, mut make_room: impl FnMut() -> bool) -> bool {
+        while self.needs_piece() {
+            match self.body.pool.try_piece(self.body_len - self.filled) {
+                Some(piece) => self.body.add(piece),
+                None if make_room() => {}
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Where the next bytes go, as far as there is memory.
+    fn space(&mut self) -> &mut [u8] {
+        if self.filled >= self.body_len {
+            self.end.resize(self.end_len, 0);
+            return &mut self.end[self.filled - self.body_len..];
+        }
+        let Some((piece, end)) = self.body.pieces.last_mut() else { return &mut [] };
+        let bytes = piece.bytes_mut();
+        let at = bytes.len() - (*end - self.filled);
+        &mut bytes[at..]
+    }
+
+    /// Appends bytes; false if there is no memory for all of them.
+    pub fn put(&mut self, mut bytes: &[u8], mut make_room: impl FnMut() -> bool) -> bool {
+        while !bytes.is_empty() {
+            if !self.grow(&mut make_room) {
+                return false;
+            }
+            let space = self.space();
+            let count = space.len().min(bytes.len());
+            space[..count].copy_from_slice(&bytes[..count]);
+            self.filled += count;
+            bytes = &bytes[count..];
+        }
+        true
+    }
+
+    /// The whole value: its body, if it has one, and its end.
+    pub fn finish(mut self) -> (Option<Body>, Vec<u8>) {
+        debug_assert_eq!(self.missing(), 0);
+        self.body.pieces.shrink_to_fit();
+        let body = (self.body_len > 0).then(|| Body(Arc::new(self.body)));
+        (body, self.end)
+    }
+}
+
+/// A value being received: memory is taken piece by piece as bytes arrive, and given back if it is dropped.
 ///
 /// Nothing in such memory can be evicted, and a client may take its time: all of them together get half of the budget
 /// at most, or as much as one of the largest items needs.
+#[derive(Debug)]
 pub struct Incoming {
-    store: Arc<Inner>,
+    value: Unfinished,
     len: usize,
-    filled: usize,
-    chunks: Vec<Arc<Chunk>>,
-    /// Bytes all chunks hold when they are full.
-    capacity: usize,
+    reserved: Reserved,
+}
+
+/// Bytes of a value on its way in, counted among those of all.
+struct Reserved {
+    store: Arc<Inner>,
+    bytes: usize,
 }
 
 impl Incoming {
     pub(super) fn new(store: Arc<Inner>, len: usize) -> Incoming {
-        Incoming { store, len, filled: 0, chunks: Vec::new(), capacity: 0 }
+        let value = Unfinished::new(len, store.inline_limit, store.pool().clone());
+        Incoming { value, len, reserved: Reserved { store, bytes: 0 } }
     }
 
     /// How many bytes the value has when it is whole.
@@ -217,86 +234,50 @@ impl Incoming {
 
     /// How many bytes have not arrived yet.
     pub fn missing(&self) -> usize {
-        self.len - self.filled
+        self.value.missing()
     }
 
     /// Where the next bytes go: at least one byte unless the value is whole; `None` if memory cannot be had, and
     /// then the value will never be whole.
     pub fn space(&mut self) -> Option<&mut [u8]> {
-        if self.filled == self.capacity && self.filled < self.len {
-            let len = self.next_len();
-            if !self.store.reserve_incoming(len) {
+        if self.value.needs_piece() {
+            let store = &self.reserved.store;
+            let most = store.pool().block_len().min(self.value.missing());
+            if !store.reserve_incoming(most) {
                 return None;
             }
-            self.capacity += len;
-            let Some(chunk) = self.chunk(len) else {
-                self.capacity -= len;
-                self.store.release_incoming(len);
+            let before = self.value.body.len();
+            let grown = self.value.grow(|| store.make_room());
+            let taken = self.value.body.len() - before;
+            store.release_incoming(most - taken);
+            self.reserved.bytes += taken;
+            if !grown {
                 return None;
-            };
-            self.chunks.push(Arc::new(chunk));
+            }
         }
-        let left = self.capacity - self.filled;
-        let Some(chunk) = self.chunks.last_mut() else { return Some(&mut []) };
-        let bytes = Arc::get_mut(chunk).expect("nobody shares a chunk before it is full").bytes_mut();
-        let at = bytes.len() - left;
-        Some(&mut bytes[at..])
+        Some(self.value.space())
     }
 
     /// Says that `count` bytes have been written to the front of [`Incoming::space`].
     pub fn filled(&mut self, count: usize) {
-        self.filled += count;
-        assert!(self.filled <= self.capacity, "more bytes filled than there was space");
+        assert!(count <= self.value.space().len(), "more bytes filled than there was space");
+        self.value.filled += count;
     }
 
-    pub(super) fn into_value(mut self) -> LargeValue {
-        debug_assert_eq!(self.missing(), 0);
-        LargeValue::new(std::mem::take(&mut self.chunks))
-    }
-
-    /// How long the next chunk is. What is less than a block is cut into powers of two and a remainder, so that the
-    /// allocator finds room for it in what others left.
-    fn next_len(&self) -> usize {
-        let (missing, block_len) = (self.missing(), self.store.pool().block_len());
-        match 1 << missing.ilog2() {
-            _ if missing >= block_len => block_len,
-            power if power >= 4 << 10 => power,
-            _ => missing,
-        }
-    }
-
-    /// Memory for the next bytes, a block if that is how long it is.
-    fn chunk(&self, len: usize) -> Option<Chunk> {
-        let pool = self.store.pool();
-        let memory = if len == pool.block_len() {
-            Memory::Block(loop {
-                if let Some(block) = pool.try_block() {
-                    break block;
-                }
-                if !self.store.make_room() {
-                    return None;
-                }
-            })
-        } else {
-            while !pool.try_charge(LargeValue::cost_of(len)) {
-                if !self.store.make_room() {
-                    return None;
-                }
-            }
-            Memory::Heap(vec![0; len].into())
-        };
-        Some(Chunk { memory, pool: pool.clone() })
+    /// The whole value: its body, if it has one, and its end.
+    pub(super) fn finish(self) -> (Option<Body>, Vec<u8>) {
+        self.value.finish()
     }
 }
 
-impl Drop for Incoming {
+impl Drop for Reserved {
     fn drop(&mut self) {
-        self.store.release_incoming(self.capacity);
+        self.store.release_incoming(self.bytes);
     }
 }
 
-impl fmt::Debug for Incoming {
+impl fmt::Debug for Reserved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Incoming").field("len", &self.len).field("filled", &self.filled).finish()
+        write!(f, "Reserved({} bytes)", self.bytes)
     }
 }

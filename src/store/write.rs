@@ -2,12 +2,12 @@
 //! changed.
 
 use super::index::Location;
-use super::large::{LargeItem, LargeItems};
-use super::record::Draft;
+use super::record::{BodyPlace, Draft};
 use super::segment::Place;
 use super::shard::{Found, Reason, Shard};
+use super::value::Unfinished;
 use super::{
-    Amend, CasChange, Derivation, Expiry, Key, LargeValue, NewItem, NewValue, Now, Origin, Value, class_of,
+    Amend, Body, CasChange, Derivation, Expiry, Key, NewItem, NewValue, Now, Origin, Value, class_of,
     memcached_size,
 };
 
@@ -67,16 +67,11 @@ impl Shard {
             Origin::Derived(derivation) => Some(derivation),
         };
         let made = match new.value {
-            NewValue::Bytes(bytes) => self.store(target, facts, derivation, [bytes, &[]]),
-            NewValue::Short(short) => self.store(target, facts, derivation, [short.as_bytes(), &[]]),
-            NewValue::Received(incoming) if incoming.len() <= self.inline_limit => {
-                self.with_scratch(|shard, scratch| {
-                    incoming.into_value().copy_to(scratch);
-                    shard.store(target, facts, derivation, [scratch, &[]])
-                })
-            }
+            NewValue::Bytes(bytes) => self.store(target, facts, derivation, None, [bytes, &[]]),
+            NewValue::Short(short) => self.store(target, facts, derivation, None, [short.as_bytes(), &[]]),
             NewValue::Received(incoming) => {
-                self.store_large(target, facts, derivation, incoming.into_value())
+                let (body, end) = incoming.finish();
+                self.store(target, facts, derivation, body, [&end, &[]])
             }
         };
         if made.is_err() {
@@ -122,47 +117,42 @@ impl Shard {
         let len = item.value().len() + more.len();
         let class = class_of(memcached_size(target.key.as_bytes().len(), len, facts.client_flags != 0));
         let made = self.with_scratch(|shard, scratch| {
-            if len <= shard.inline_limit {
-                match shard.item(found.location).value() {
-                    Value::Small(bytes) => scratch.extend_from_slice(bytes),
-                    Value::Large(large) => large.copy_to(scratch),
-                }
-                let old = scratch.len();
-                let added = match &more {
-                    NewValue::Bytes(bytes) => bytes,
-                    NewValue::Short(short) => short.as_bytes(),
-                    NewValue::Received(_) => &[],
-                };
-                if let NewValue::Received(incoming) = more {
-                    incoming.into_value().copy_to(scratch);
-                    let (old, added) = scratch.split_at(old);
-                    let value = if front { [added, old] } else { [old, added] };
-                    return shard.store(target, facts, derivation, value);
-                }
-                let value = if front { [added, scratch] } else { [scratch, added] };
-                return shard.store(target, facts, derivation, value);
-            }
-            let added = match more {
-                NewValue::Bytes(bytes) => shard.large_value(bytes, target)?,
-                NewValue::Short(short) => shard.large_value(short.as_bytes(), target)?,
-                NewValue::Received(incoming) => incoming.into_value(),
-            };
-            // Making room may have moved the item, or evicted it: then nothing can be added to it.
-            let Some(found) = shard.lookup(target.hash, target.key.as_bytes()) else { return Err(Refused) };
-            let old = match shard.item(found.location).value() {
-                Value::Large(large) => large.clone(),
+            let old_body = match shard.item(found.location).value() {
                 Value::Small(bytes) => {
                     scratch.extend_from_slice(bytes);
-                    shard.large_value(scratch, target)?
+                    None
+                }
+                Value::Large(body, end) => {
+                    scratch.extend_from_slice(end);
+                    Some(body.clone())
                 }
             };
-            let joined = if front { added.joined(&old) } else { old.joined(&added) };
-            shard.store_large(
-                Target { found: shard.lookup(target.hash, target.key.as_bytes()), ..target },
-                facts,
-                derivation,
-                joined,
-            )
+            let (short, received);
+            let (added_body, added) = match more {
+                NewValue::Bytes(bytes) => (None, bytes),
+                NewValue::Short(value) => {
+                    short = value;
+                    (None, short.as_bytes())
+                }
+                NewValue::Received(incoming) => {
+                    let body;
+                    (body, received) = incoming.finish();
+                    (body, &received[..])
+                }
+            };
+            let mut parts = [(old_body, &scratch[..]), (added_body, added)];
+            if front {
+                parts.reverse();
+            }
+            if len <= shard.inline_limit {
+                return shard.store(target, facts, derivation, None, parts.map(|(_, end)| end));
+            }
+            let slices =
+                parts.iter().flat_map(|(body, end)| body.iter().flat_map(Body::slices).chain([*end]));
+            let (body, end) = shard.assemble(len, slices, target)?;
+            // Making room may have moved the item, or evicted it.
+            let found = shard.lookup(target.hash, target.key.as_bytes());
+            shard.store(Target { found, ..target }, facts, derivation, body, [&end, &[]])
         });
         if made.is_err() {
             self.stats.classes[class].out_of_memory += 1;
@@ -171,29 +161,10 @@ impl Shard {
     }
 
     pub fn amend(&mut self, target: Target<'_>, found: Found, amend: Amend) -> Result<u64, Refused> {
-        match LargeItems::number(found.location) {
-            Some(number) => Ok(self.amend_large(number, amend)),
-            None if self.amend_in_place(found.location, amend) => Ok(0),
-            None => self.rewrite(target, found, amend),
+        match self.amend_in_place(found.location, amend) {
+            true => Ok(0),
+            false => self.rewrite(target, found, amend),
         }
-    }
-
-    fn amend_large(&mut self, number: u32, amend: Amend) -> u64 {
-        if let Some(expiry) = amend.expiry {
-            self.large.set_expiry(number, expiry);
-        }
-        let fresh = match amend.cas {
-            CasChange::Keep => None,
-            CasChange::Next | CasChange::NextShown => Some(self.log.fresh_cas()),
-            CasChange::Set(cas) => Some(cas),
-        };
-        let item = self.large.get_mut(number);
-        item.stale = amend.stale.unwrap_or(item.stale);
-        item.lease_granted = amend.lease_granted.unwrap_or(item.lease_granted);
-        if let Some(cas) = fresh {
-            (item.cas, item.cas_shown) = (cas, amend.cas != CasChange::Next);
-        }
-        shown(amend.cas, item.cas)
     }
 
     /// Makes a change that needs no room in the record; false, and nothing is changed, if this is not one.
@@ -210,9 +181,9 @@ impl Shard {
             if !header.set_expiry(record, expiry) {
                 return false;
             }
-            segment.deadlines.add(expiry, header.len());
+            segment.deadlines.add(expiry, header.weight());
             if let Some(look) = look {
-                look.left.add(expiry, header.len());
+                look.left.add(expiry, header.weight());
             }
         }
         if let Some(granted) = amend.lease_granted {
@@ -242,41 +213,52 @@ impl Shard {
         };
         let keep = amend.cas == CasChange::Keep;
         self.with_scratch(|shard, scratch| {
-            if let Value::Small(bytes) = shard.item(found.location).value() {
-                scratch.extend_from_slice(bytes);
-            }
+            let body = match shard.item(found.location).value() {
+                Value::Small(bytes) => {
+                    scratch.extend_from_slice(bytes);
+                    None
+                }
+                Value::Large(body, end) => {
+                    scratch.extend_from_slice(end);
+                    Some(body.clone())
+                }
+            };
             let stored = shard.stats.total_items;
-            let made = shard.store(target, facts, derivation, [scratch, &[]]);
+            let made = shard.store(target, facts, derivation, body, [scratch, &[]]);
             shard.stats.total_items = stored;
             made.map(|cas| if keep { 0 } else { cas })
         })
     }
 
-    /// Stores a value given as two slices: in the log, unless it is too long.
+    /// Stores a value given as its body, if it has one, and two slices. What is too long gets a body.
     fn store(
         &mut self,
         mut target: Target<'_>,
         facts: Facts,
         derivation: Option<Derivation>,
+        body: Option<Body>,
         value: [&[u8]; 2],
     ) -> Result<u64, Refused> {
         if derivation.is_some() && self.no_evictions && self.pool.is_over() && !facts.in_place {
             return Err(Refused);
         }
-        if value[0].len() + value[1].len() > self.inline_limit {
-            let large = self.large_value(&value.concat(), target)?;
+        let len = value[0].len() + value[1].len();
+        if len > self.inline_limit {
+            debug_assert!(body.is_none(), "the end of a value is short");
+            let (body, end) = self.assemble(len, value.into_iter(), target)?;
             target.found = self.lookup(target.hash, target.key.as_bytes());
-            return self.store_large(target, facts, derivation, large);
+            return self.store(target, facts, derivation, body, [&end, &[]]);
         }
         let key = target.key.as_bytes();
         let (previous, old_queue) = match target.found {
-            Some(found) => (self.item(found.location).cas_known().0, self.queue_of(found.location)),
+            Some(found) => (self.item(found.location).cas_known().0, Some(self.queue_of(found.location))),
             None => (0, None),
         };
         let queue = self.policy.admit(target.hash, old_queue);
         let sources = derivation.as_ref().map(Derivation::encode).unwrap_or_default();
         let mut draft = Draft {
             key,
+            body: BodyPlace { number: 0, len: body.as_ref().map_or(0, Body::len) as u32 },
             value,
             client_flags: facts.client_flags,
             expiry: facts.expiry,
@@ -302,7 +284,7 @@ impl Shard {
         let segment = match self.log.room(place, len) {
             Some(segment) => segment,
             None => {
-                let no_longer = |found: Found| self.record_len(found.location).is_none_or(|old| len <= old);
+                let no_longer = |found: Found| len <= self.log.header(found.location).len();
                 let in_place = facts.in_place || target.found.is_some_and(no_longer);
                 let segment = self.open_segment(place, target, in_place)?;
                 // Making room may have moved the item that is replaced, or evicted it.
@@ -310,9 +292,14 @@ impl Shard {
                 segment
             }
         };
+        if let Some(body) = body {
+            draft.body = self.bodies.insert(body);
+        }
         let (location, cas) = self.log.append(segment, draft, previous);
         self.put_in_index(target, location).inspect_err(|_| {
-            self.log.kill(location, len);
+            let header = self.log.header(location);
+            self.log.kill(location, &header);
+            self.bodies.remove(draft.body);
         })?;
         if let Some(derivation) = derivation {
             derivation.hand_over();
@@ -326,13 +313,13 @@ impl Shard {
     /// Writes an item over the one it replaces, if they are as long, and answers its CAS value. The first time an
     /// item is replaced by one as long, its draft is only given what it takes the next time.
     fn replace(&mut self, found: Found, place: Place, draft: &mut Draft<'_>) -> Option<u64> {
-        if LargeItems::number(found.location).is_some() || draft.cas.is_some() || !draft.sources.is_empty() {
+        if draft.body.len > 0 || draft.cas.is_some() || !draft.sources.is_empty() {
             return None;
         }
         let old = self.log.header(found.location);
         let counts_alike =
             old.value_len() == draft.value_len() && (old.client_flags() == 0) == (draft.client_flags == 0);
-        if !counts_alike || old.sources(self.log.at(found.location).1).is_some() {
+        if !counts_alike || old.body().len > 0 || old.sources(self.log.at(found.location).1).is_some() {
             return None;
         }
         draft.version = Some(0);
@@ -352,46 +339,6 @@ impl Shard {
         self.stats.total_items += 1;
         self.stats.stored_bytes += old.len() as u64;
         Some(cas)
-    }
-
-    fn store_large(
-        &mut self,
-        target: Target<'_>,
-        facts: Facts,
-        derivation: Option<Derivation>,
-        value: LargeValue,
-    ) -> Result<u64, Refused> {
-        if derivation.is_some() && self.no_evictions && self.pool.is_over() {
-            return Err(Refused);
-        }
-        let key = target.key.as_bytes();
-        let len = value.len();
-        let sequence = self.log.fresh_sequence();
-        let cas = match facts.cas {
-            CasChange::Set(cas) => cas,
-            _ => self.log.fresh_cas(),
-        };
-        let mut item = LargeItem::new(key, value, cas, sequence, target.now);
-        item.client_flags = facts.client_flags;
-        item.expiry = facts.expiry;
-        item.binary_key = facts.binary_key;
-        item.stale = facts.stale;
-        item.lease_granted = facts.lease_granted;
-        item.sources = derivation.as_ref().map(Derivation::encode).unwrap_or_default().into();
-        item.cas_shown = matches!(facts.cas, CasChange::NextShown | CasChange::Set(_));
-        let location = self.large.insert(item);
-        if let Err(refused) = self.put_in_index(target, location) {
-            if let Some(number) = LargeItems::number(location) {
-                self.large.remove(number);
-            }
-            return Err(refused);
-        }
-        if let Some(derivation) = derivation {
-            derivation.hand_over();
-        }
-        self.count_in(key.len(), len, facts.client_flags);
-        self.work_ahead(0, target);
-        Ok(shown(facts.cas, cas))
     }
 
     /// Makes an item the one of its key, and takes the one it replaces out of memory.
@@ -432,15 +379,25 @@ impl Shard {
         if made { Ok(()) } else { Err(Refused) }
     }
 
-    /// A value beside the log, with memory of the pool, or of what is evicted here or elsewhere.
-    fn large_value(&mut self, bytes: &[u8], target: Target<'_>) -> Result<LargeValue, Refused> {
-        for _ in 0..PATIENCE {
-            if self.pool.try_charge(LargeValue::cost_of(bytes.len())) {
-                return Ok(LargeValue::copy_of(bytes, &self.pool));
+    /// A long value of these slices, with memory of the pool, or of what is evicted here or elsewhere.
+    fn assemble<'s>(
+        &mut self,
+        len: usize,
+        slices: impl Iterator<Item = &'s [u8]>,
+        target: Target<'_>,
+    ) -> Result<(Option<Body>, Vec<u8>), Refused> {
+        let mut value = Unfinished::new(len, self.inline_limit, self.pool.clone());
+        let mut patience = PATIENCE;
+        for slice in slices {
+            let make_room = || {
+                patience -= 1;
+                patience > 0 && self.make_room(target).is_ok()
+            };
+            if !value.put(slice, make_room) {
+                return Err(Refused);
             }
-            self.make_room(target)?;
         }
-        Err(Refused)
+        Ok(value.finish())
     }
 
     /// What an item derived from this one's sources, as of its time, is to name.
@@ -449,16 +406,8 @@ impl Shard {
         Some(self.sources.inherit(named))
     }
 
-    /// Bytes of an item's record; `None` if it is a large one.
-    fn record_len(&self, location: Location) -> Option<usize> {
-        LargeItems::number(location).is_none().then(|| self.log.header(location).len())
-    }
-
-    fn queue_of(&self, location: Location) -> Option<u8> {
-        match LargeItems::number(location) {
-            None => Some(self.log.at(location).0.queue()),
-            Some(_) => None,
-        }
+    fn queue_of(&self, location: Location) -> u8 {
+        self.log.at(location).0.queue()
     }
 
     /// Runs `work` with an empty buffer whose memory is used again.

@@ -3,8 +3,8 @@
 mod steps;
 
 use memcarp::store::{
-    Absent, Amend, CasChange, Change, Cursor, Eviction, Expiry, Item, Key, NewItem, NewValue, Now, Options,
-    Origin, Short, Store, Value,
+    Absent, Amend, Body, CasChange, Change, Cursor, Eviction, Expiry, Item, Key, NewItem, NewValue, Now,
+    Options, Origin, Short, Store, Value,
 };
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -34,8 +34,8 @@ struct Run {
     map: HashMap<u8, Model>,
     millis: u64,
     flush_at: Option<u64>,
-    /// Values held by a reader, and what they must go on holding.
-    held: Vec<(memcarp::store::LargeValue, Vec<u8>)>,
+    /// Bodies held by a reader, and the values they must go on holding the beginning of.
+    held: Vec<(Body, Vec<u8>)>,
     /// The highest CAS value from the store each key has shown.
     shown: HashMap<u8, u64>,
     /// Memory is short: items may be missing, but never wrong.
@@ -289,11 +289,11 @@ impl Run {
                 let expected = self.expected(key);
                 let held = self.store.read(Key::new(&name(key)).unwrap(), now, |lookup| {
                     match lookup.map(|item| item.value()) {
-                        Ok(Value::Large(large)) => Some(large.clone()),
+                        Ok(Value::Large(body, _)) => Some(body.clone()),
                         _ => None,
                     }
                 });
-                self.held.extend(held.map(|large| (large, expected.unwrap().value)));
+                self.held.extend(held.map(|body| (body, expected.unwrap().value)));
             }
             Step::Abandon { len, received } => {
                 let mut incoming = self.store.incoming(len);
@@ -369,24 +369,27 @@ impl Run {
     }
 
     fn check_held(&self) {
-        for (large, bytes) in &self.held {
-            assert!(contents(Value::Large(large)) == *bytes, "a held value has changed");
+        for (body, bytes) in &self.held {
+            assert!(contents(Value::Large(body, &bytes[body.len()..])) == *bytes, "a held value has changed");
         }
     }
 }
 
 fn contents(value: Value<'_>) -> Vec<u8> {
-    match value {
-        Value::Small(bytes) => bytes.to_vec(),
-        Value::Large(large) => {
-            let mut bytes = Vec::new();
-            while bytes.len() < large.len() {
-                bytes.extend_from_slice(large.slice_at(bytes.len()));
-            }
-            assert!(large.slice_at(large.len()).is_empty());
-            bytes
-        }
+    if let Value::Large(body, _) = value {
+        let slice_at = |offset| {
+            let slice = body.slice_at(offset);
+            (!slice.is_empty()).then_some((slice, offset + slice.len()))
+        };
+        let mut next = slice_at(0);
+        let by_offset = std::iter::from_fn(|| {
+            let (slice, end) = next?;
+            next = slice_at(end);
+            Some(slice)
+        });
+        assert!(by_offset.eq(body.slices()));
     }
+    value.slices().flatten().copied().collect()
 }
 
 fn cases(usual: u32) -> ProptestConfig {

@@ -62,7 +62,7 @@ impl FromStr for Eviction {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
     pub hash: u64,
-    /// Bytes of memory it takes.
+    /// Bytes of memory it takes, those of a long value included.
     pub len: usize,
     /// The queue it is in.
     pub queue: u8,
