@@ -1,3 +1,5 @@
+//! The program of the crate's README.
+
 use memcarp_client::{Client, Members};
 use std::time::Duration;
 

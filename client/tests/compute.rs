@@ -127,6 +127,26 @@ async fn failures_give_the_lease_back(address: &Address) {
     assert_eq!(beside.value, elsewhere.value);
 }
 
+/// A computation that panics takes its caller along and nobody else.
+async fn a_panic_gives_the_lease_back(address: &Address) {
+    let (first, second) = (client(address), client(address));
+    let panicking = tokio::spawn({
+        let first = first.clone();
+        async move {
+            let compute = || async {
+                assert!(first.routing().members().is_empty(), "on purpose");
+                Ok::<_, Infallible>("never")
+            };
+            first.get_or_compute("panic", MINUTE, compute).await
+        }
+    });
+    assert!(panicking.await.unwrap_err().is_panic());
+    for client in [first, second] {
+        let got = client.get_or_compute("panic", MINUTE, || async { Ok::<_, Infallible>("value") }).await;
+        assert_eq!(got.unwrap().value, "value");
+    }
+}
+
 /// A placeholder is nobody's value.
 async fn placeholders_are_misses(address: &Address) {
     let (first, second) = (client(address), client(address));
@@ -146,6 +166,7 @@ async fn everything(address: &Address) {
     stale_values_are_served_while_one_recomputes(address).await;
     a_late_store_does_not_undo_a_delete(address).await;
     failures_give_the_lease_back(address).await;
+    a_panic_gives_the_lease_back(address).await;
     placeholders_are_misses(address).await;
 }
 

@@ -59,7 +59,7 @@ async fn quickstart() {
 /// The program on the front page, as anybody would paste it.
 #[tokio::test]
 async fn readme() {
-    let code = include_str!("../examples/readme.rs");
+    let (_, code) = include_str!("../examples/readme.rs").split_once("\n\n").unwrap();
     assert!(include_str!("../README.md").contains(&format!("```rust\n{code}```\n")));
     let fake = Fake::start().await;
     assert_eq!(output("readme", &fake.address).await, "stored: true\n7 bytes, Computed\n");

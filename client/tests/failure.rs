@@ -196,6 +196,20 @@ async fn a_stand_in_answers_for_a_while_and_the_owner_returns_without_old_values
     assert_eq!(client.get(&key).await.unwrap().unwrap().text(), Some("meanwhile"));
     let line = right.lines().into_iter().find(|line| line.starts_with(&format!("ms {key} "))).unwrap();
     assert!(line.ends_with(" T7"), "{line}");
+    // In batches too; and its versions are not passed off as the owner's.
+    assert_eq!(client.get(&key).await.unwrap().unwrap().cas, 0);
+    let found = client.get_many([&key]).await;
+    assert!(found.is_complete());
+    let item = found.items[0].as_ref().unwrap();
+    assert_eq!((item.text(), item.cas), (Some("meanwhile"), 0));
+    let other =
+        (0..).map(|n| format!("other:{n}")).find(|k| client.routing().owner(k.as_bytes()).name() == "left");
+    let other = other.unwrap();
+    let stored = client.batch().add(Store::set(&other, "v")).add(Get::new(&other)).send().await;
+    assert!(matches!(&stored[1], Ok(Outcome::Get(Some(item))) if item.text() == Some("v")));
+    assert!(
+        right.lines().iter().any(|line| line.starts_with(&format!("ms {other} ")) && line.ends_with(" T7"))
+    );
     left.restore().await;
     until_event(&mut events, "left is up", is_up).await;
     assert_eq!(client.get(&key).await.unwrap(), None, "the owner still had the value from before");
