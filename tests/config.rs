@@ -4,7 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use memcarp::config::{self, Config, Error, Invocation, ListenTls, MetricsListen, Port, Protocol, Sources};
+use memcarp::config::{
+    self, Config, Error, Invocation, ListenTls, LogFormat, MetricsListen, Port, Protocol, Sources,
+};
 use proptest::prelude::*;
 
 fn try_read(args: &[&str]) -> Result<Invocation, Error> {
@@ -50,6 +52,9 @@ fn metrics_are_where_they_are_asked_for() {
     assert_eq!(read(&["--metrics-listen", "off", "--metrics-listen", "[::1]:0"]).metrics, at("::1", 0));
     assert!(read(&[]).metrics_allow.is_empty());
     assert!(!read(&["--metrics-allow", "::1"]).metrics_allow.admit([127, 0, 0, 1].into()));
+    assert_eq!(read(&["--log-format=json"]).log_format, LogFormat::Json);
+    assert_eq!(read(&["--log-format", "json", "--log-format", "text"]).log_format, LogFormat::Text);
+    assert!(try_read(&["--log-format", "xml"]).is_err());
     let refused = try_read(&["--metrics-listen", "9150"]).expect_err("that is a port only");
     assert_eq!(refused.exit(), 64);
     assert_eq!(

@@ -7,7 +7,7 @@ use rustls::pki_types::ServerName;
 
 use super::error::{Error, FAILURE, OS, USAGE};
 use super::value::Value;
-use super::{Config, ListenTls, Networks, Port, Protocol, Tls, listen};
+use super::{Config, ListenTls, LogFormat, Networks, Port, Protocol, Tls, listen};
 
 /// What was written so far, over the defaults.
 #[derive(Debug, Default)]
@@ -215,6 +215,16 @@ impl Draft {
         }
         let so_far = if self.grow.insert("verbose") { 0 } else { self.config.verbosity };
         self.config.verbosity = so_far.saturating_add(1).min(3);
+        Ok(())
+    }
+
+    /// `--log-format`.
+    pub fn log_format(&mut self, value: Value<'_>) -> Result<(), Error> {
+        self.config.log_format = match value.bytes() {
+            b"text" => LogFormat::Text,
+            b"json" => LogFormat::Json,
+            _ => return Err(Error::new(USAGE, "write --log-format text or --log-format json")),
+        };
         Ok(())
     }
 

@@ -21,6 +21,7 @@ mod rules;
 mod setting;
 mod sources;
 mod suboptions;
+mod tables;
 mod toml_file;
 mod value;
 
@@ -81,6 +82,8 @@ pub struct Config {
     pub item_max: usize,
     /// How much to log (`-v`): 0 to 3.
     pub verbosity: u8,
+    /// How what is logged is written (`--log-format`).
+    pub log_format: LogFormat,
     /// Requests of one connection before others get a turn (`-R`).
     pub reqs_per_event: u32,
     /// CAS values are kept and shown (off with `-C`).
@@ -121,6 +124,16 @@ pub struct Config {
     pub rules: Rules,
     /// Options of memcached's own engine: accepted, shown by `stats settings`, without effect.
     pub inert: Inert,
+}
+
+/// How what is logged is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// An object of JSON a line.
+    Json,
 }
 
 /// A TCP port as asked for.
@@ -283,6 +296,7 @@ impl Default for Config {
             threads: 4,
             item_max: 1 << 20,
             verbosity: 0,
+            log_format: LogFormat::Text,
             reqs_per_event: 20,
             cas: true,
             backlog: 1024,

@@ -132,8 +132,10 @@ pub const OPTIONS: &[Opt] = &[
         Needs("FILE", |d, v| set(&mut d.config.pidfile, v.path().map(Some)))),
     opt('r', "enable-coredumps", Process, "allow core dumps of any size",
         Flag(|d, on| d.config.coredumps = on)),
-    opt('v', "verbose", Process, "-v: errors on stderr; -vv: connections and commands",
+    opt('v', "verbose", Process, "-v: log failed connections; -vv: commands, replies",
         Maybe("LEVEL", Draft::verbose)),
+    own("log-format", Process, "lines on stderr: text, or json [text]",
+        Needs("NAME", Draft::log_format)),
     opt('o', "extended", Process, "further options: NAME[=VALUE],..., listed below",
         Needs("OPTIONS", suboptions::read)),
 

@@ -103,11 +103,16 @@ impl Setting {
     }
 }
 
-/// The name most like this one, if one is so like it that it may have been meant.
+/// The option most like this name, if one is so like it that it may have been meant.
 pub fn similar(written: &str) -> Option<&'static str> {
-    let alike = |name: &str| distance(written.as_bytes(), name.as_bytes());
-    let nearest = Setting::all().map(|setting| (alike(setting.name), setting.name)).min()?;
-    (nearest.0 <= 1 + nearest.1.len() / 6).then_some(nearest.1)
+    nearest(written, Setting::all().map(|setting| setting.name))
+}
+
+/// The one of `names` most like this one, if it is so like it that it may have been meant.
+pub fn nearest(written: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    let alike = |name: &'static str| (distance(written.as_bytes(), name.as_bytes()), name);
+    let (steps, name) = names.map(alike).min()?;
+    (steps <= 1 + name.len() / 6).then_some(name)
 }
 
 /// How many letters must be added, left out or changed to make one of the other. Long names are like no other.

@@ -1,5 +1,6 @@
 //! The configuration file (`--config`), in TOML: options by their long names, and the tables. Starts nothing.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -11,6 +12,7 @@ use super::error::{Error, FAILURE, USAGE};
 use super::help::OWN_OPTIONS;
 use super::rules::{Rule, Rules};
 use super::setting::{Kind, Setting};
+use super::tables::{self, Table};
 
 /// The name of the rules' tables.
 const RULES: &str = "expire_on_update";
@@ -21,7 +23,7 @@ pub fn apply(draft: &mut Draft, path: &Path, bytes: &[u8]) -> Result<(), Error> 
         let line = line(bytes, error.valid_up_to());
         Error::new(FAILURE, "write it in UTF-8").at(format_args!("{} line {line}", path.display()))
     })?;
-    let file = File { path, text };
+    let mut file = File { path, text, said: BTreeMap::new() };
     let root = DeTable::parse(text).map_err(|error| {
         let message = error.message().replace('\n', ", ");
         file.wrong(FAILURE, error.span().map_or(0, |span| span.start), message)
@@ -35,31 +37,59 @@ pub fn apply(draft: &mut Draft, path: &Path, bytes: &[u8]) -> Result<(), Error> 
                 let message = format!("there is no option {name}; write [[{RULES}]]");
                 return Err(file.wrong(FAILURE, key.span().start, message));
             }
-            name => file.option(draft, name, key.span().start, value)?,
+            name => match Table::named(name) {
+                Some(table) => file.table(draft, table, key.span().start, value)?,
+                None => file.top_level(draft, name, key.span().start, value)?,
+            },
         }
     }
     Ok(())
 }
 
-struct File<'f> {
+/// A file being read.
+pub struct File<'f> {
     path: &'f Path,
     text: &'f str,
+    /// The options that have been set, each by the name it was set by.
+    said: BTreeMap<&'static str, String>,
 }
 
-type Value<'f> = Spanned<DeValue<'f>>;
+/// A value with its place.
+pub type Value<'f> = Spanned<DeValue<'f>>;
 
 impl File<'_> {
-    fn option(&self, draft: &mut Draft, name: &str, start: usize, value: &Value<'_>) -> Result<(), Error> {
+    fn top_level(
+        &mut self,
+        draft: &mut Draft,
+        name: &str,
+        start: usize,
+        value: &Value<'_>,
+    ) -> Result<(), Error> {
         if OWN_OPTIONS.contains(&name) {
             let message = format!("write --{name} on the command line, not here");
             return Err(self.wrong(FAILURE, start, message));
         }
+        if let Some(why) = tables::missing(name) {
+            return Err(self.wrong(FAILURE, start, why));
+        }
+        let setting = Setting::named(name).map_err(|error| error.at(self.place(start)))?;
+        self.option(draft, setting, name, start, value)
+    }
+
+    /// Sets an option, which the file calls `name`.
+    pub fn option(
+        &mut self,
+        draft: &mut Draft,
+        setting: Setting,
+        name: &str,
+        start: usize,
+        value: &Value<'_>,
+    ) -> Result<(), Error> {
+        self.stand(draft, setting, name, start)?;
         let place = self.place(start);
-        let setting = Setting::named(name).map_err(|error| error.at(&place))?;
-        draft.stand(Some(Place::by_name(&place)));
         let done = match (setting.kind(), value.get_ref()) {
             (Kind::Switch | Kind::SwitchOrNumber, DeValue::Boolean(on)) => setting.switch(draft, *on),
-            (Kind::Texts, DeValue::Array(list)) => return self.texts(draft, setting, list, &place),
+            (Kind::Texts, DeValue::Array(list)) => return self.texts(draft, setting, name, list, &place),
             (kind, plain) => match written(kind, plain) {
                 Ok(plain) => setting.write(draft, plain.as_bytes()),
                 Err(fix) => {
@@ -71,32 +101,46 @@ impl File<'_> {
         done.map_err(|error| self.entry_error(error, name, value, &place))
     }
 
+    /// Takes note that an option is set here, which may happen once, and by which name.
+    pub fn stand(
+        &mut self,
+        draft: &mut Draft,
+        setting: Setting,
+        name: &str,
+        start: usize,
+    ) -> Result<(), Error> {
+        if let Some(before) = self.said.insert(setting.name, name.to_owned()) {
+            let message = format!("{name} and {before} say the same; write one of them");
+            return Err(self.wrong(FAILURE, start, message));
+        }
+        draft.stand(Some(Place::by_name(&self.place(start))));
+        Ok(())
+    }
+
     fn texts(
         &self,
         draft: &mut Draft,
         setting: Setting,
+        name: &str,
         list: &DeArray<'_>,
         place: &str,
     ) -> Result<(), Error> {
         if list.is_empty() {
             let done = setting.write(draft, b"");
-            return done
-                .map_err(|error| error.in_long_names().at(format_args!("{place}: {} = []", setting.name)));
+            return done.map_err(|error| error.in_long_names().at(format_args!("{place}: {name} = []")));
         }
         for item in list {
             let done = match item.get_ref() {
                 DeValue::String(text) => setting.write(draft, text.as_bytes()),
                 _ => Err(Error::new(USAGE, "write it in quotation marks")),
             };
-            done.map_err(|error| {
-                self.entry_error(error, setting.name, item, &self.place(item.span().start))
-            })?;
+            done.map_err(|error| self.entry_error(error, name, item, &self.place(item.span().start)))?;
         }
         Ok(())
     }
 
     /// `FILE line 3: memory-limit = 0: write ...`.
-    fn entry_error(&self, error: Error, name: &str, value: &Value<'_>, place: &str) -> Error {
+    pub fn entry_error(&self, error: Error, name: &str, value: &Value<'_>, place: &str) -> Error {
         let written = self.slice(value.span()).lines().next().unwrap_or_default();
         let shown: String = written.chars().take(60).collect();
         let more = if shown.len() < self.slice(value.span()).len() { "..." } else { "" };
@@ -160,11 +204,13 @@ impl File<'_> {
         templates.collect()
     }
 
-    fn wrong(&self, exit: u8, start: usize, message: impl Into<String>) -> Error {
+    /// What is wrong at a byte of the file.
+    pub fn wrong(&self, exit: u8, start: usize, message: impl Into<String>) -> Error {
         Error::new(exit, message).at(self.place(start))
     }
 
-    fn place(&self, start: usize) -> String {
+    /// `FILE line 3`.
+    pub fn place(&self, start: usize) -> String {
         format!("{} line {}", self.path.display(), line(self.text.as_bytes(), start))
     }
 

@@ -1,0 +1,224 @@
+//! The tables of the configuration file: options that belong together, under short names. Each key is an option.
+
+use toml::de::{DeTable, DeValue};
+
+use super::draft::Draft;
+use super::error::{Error, FAILURE, USAGE};
+use super::setting::{Setting, nearest, similar};
+use super::toml_file::{File, Value};
+
+/// A table.
+pub struct Table {
+    /// `tls` of `[tls]`.
+    pub name: &'static str,
+    /// The option that the table turns on by being there.
+    turns_on: Option<&'static str>,
+    keys: &'static [Key],
+}
+
+/// A key of a table.
+struct Key {
+    name: &'static str,
+    /// The option it says.
+    option: &'static str,
+    /// Words that may be said in place of the option's numbers.
+    words: &'static [(&'static str, &'static str)],
+}
+
+/// Every table of options, but for the lists of tables.
+const TABLES: &[Table] = &[
+    Table {
+        name: "tls",
+        turns_on: Some("enable-ssl"),
+        keys: &[
+            key("certificate", "ssl_chain_cert"),
+            key("key", "ssl_key"),
+            Key { name: "key-format", option: "ssl_keyformat", words: &[("pem", "1"), ("der", "2")] },
+            key("client-authorities", "ssl_ca_cert"),
+            Key {
+                name: "client-certificates",
+                option: "ssl_verify_mode",
+                words: &[("no", "0"), ("optional", "1"), ("required", "2")],
+            },
+            Key { name: "min-version", option: "ssl_min_version", words: &[("1.2", "2"), ("1.3", "3")] },
+            key("session-cache", "ssl_session_cache"),
+        ],
+    },
+    Table { name: "auth", turns_on: None, keys: &[key("file", "auth-file")] },
+    Table { name: "metrics", turns_on: None, keys: &[key("listen", "metrics-listen")] },
+    Table { name: LISTENERS, turns_on: None, keys: &[] },
+];
+
+/// The list of tables that say where to listen.
+const LISTENERS: &str = "listeners";
+
+const fn key(name: &'static str, option: &'static str) -> Key {
+    Key { name, option, words: &[] }
+}
+
+/// What to do instead, for tables that are looked for here and belong elsewhere, and for slips of the pen.
+pub fn missing(name: &str) -> Option<String> {
+    if matches!(name, "member" | "members") {
+        return Some(
+            "clients know the members, servers do not; give clients, and memcarp route --members, a file of \
+             [[member]] tables"
+                .to_owned(),
+        );
+    }
+    let table = nearest(name, TABLES.iter().map(|table| table.name))?;
+    let written = if table == LISTENERS { format!("[[{table}]]") } else { format!("[{table}]") };
+    similar(name).is_none().then(|| format!("there is no table {name}; write {written}"))
+}
+
+impl Table {
+    /// The table of this name.
+    pub fn named(name: &str) -> Option<&'static Table> {
+        TABLES.iter().find(|table| table.name == name)
+    }
+}
+
+impl File<'_> {
+    /// Sets what a table says.
+    pub fn table(
+        &mut self,
+        draft: &mut Draft,
+        table: &Table,
+        start: usize,
+        value: &Value<'_>,
+    ) -> Result<(), Error> {
+        let name = table.name;
+        if name == LISTENERS {
+            return self.listeners(draft, start, value);
+        }
+        let DeValue::Table(fields) = value.get_ref() else {
+            return Err(self.wrong(USAGE, start, format!("write {name} as a table, [{name}]")));
+        };
+        if let Some(option) = table.turns_on {
+            let setting = Setting::named(option)?;
+            self.stand(draft, setting, &format!("[{name}]"), start)?;
+            setting.switch(draft, true)?;
+        }
+        for (written, value) in fields {
+            let start = written.span().start;
+            let Some(key) = table.keys.iter().find(|key| key.name == written.get_ref()) else {
+                return Err(self.unknown_key(written.get_ref(), name, table.keys, start));
+            };
+            let setting = Setting::named(key.option)?;
+            let shown = format!("{name}.{}", key.name);
+            match value.get_ref() {
+                DeValue::String(word) if !key.words.is_empty() => {
+                    let Some((_, number)) = key.words.iter().find(|(other, _)| other == word) else {
+                        let words: Vec<_> = key.words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+                        let error = Error::new(USAGE, format!("write {}", words.join(" or ")));
+                        return Err(self.entry_error(error, &shown, value, &self.place(start)));
+                    };
+                    self.stand(draft, setting, &shown, start)?;
+                    setting.write(draft, number.as_bytes())?;
+                }
+                _ => self.option(draft, setting, &shown, start, value)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown_key(&self, written: &str, table: &str, keys: &[Key], start: usize) -> Error {
+        let message = match nearest(written, keys.iter().map(|key| key.name)) {
+            Some(other) => format!("[{table}] has no {written}; write {other}"),
+            None => {
+                let names: Vec<_> = keys.iter().map(|key| key.name).collect();
+                format!("[{table}] has no {written}; it has {}", names.join(", "))
+            }
+        };
+        self.wrong(FAILURE, start, message)
+    }
+
+    /// `[[listeners]]`: each is an address of `-l`, or the UNIX socket of `-s`.
+    fn listeners(&mut self, draft: &mut Draft, start: usize, value: &Value<'_>) -> Result<(), Error> {
+        let whole = "write each listener as [[listeners]] with address = \"HOST:PORT\" or unix = \"/PATH\"";
+        let DeValue::Array(tables) = value.get_ref() else {
+            return Err(self.wrong(USAGE, start, whole));
+        };
+        let (listen, unix) = (Setting::named("listen")?, Setting::named("unix-socket")?);
+        for (at, table) in tables.iter().enumerate() {
+            let start = table.span().start;
+            let DeValue::Table(fields) = table.get_ref() else {
+                return Err(self.wrong(USAGE, start, whole));
+            };
+            let listener = self.listener(start, fields)?;
+            if matches!(listener, Listener::Unix(..)) && tables.len() > 1 {
+                let message = "a UNIX socket takes the place of TCP; let it be the only listener";
+                return Err(self.wrong(USAGE, start, message));
+            }
+            let written = match &listener {
+                Listener::Tcp(address) => {
+                    if at == 0 {
+                        self.stand(draft, listen, LISTENERS, start)?;
+                    }
+                    listen.write(draft, address.as_bytes())
+                }
+                Listener::Unix(path, mode) => {
+                    self.stand(draft, unix, LISTENERS, start)?;
+                    let mode = mode
+                        .as_ref()
+                        .map_or(Ok(()), |mode| Setting::named("unix-mask")?.write(draft, mode.as_bytes()));
+                    mode.and(unix.write(draft, path.as_bytes()))
+                }
+            };
+            written.map_err(|error| error.in_long_names().at(self.place(start)))?;
+        }
+        Ok(())
+    }
+
+    fn listener(&self, start: usize, fields: &DeTable<'_>) -> Result<Listener, Error> {
+        let (mut address, mut unix, mut mode, mut prefix, mut tag) = (None, None, None, "", None);
+        for (key, value) in fields {
+            let start = key.span().start;
+            let DeValue::String(text) = value.get_ref() else {
+                let message = format!("write {} in quotation marks", key.get_ref());
+                return Err(self.wrong(USAGE, start, message));
+            };
+            match (key.get_ref().as_ref(), text.as_ref()) {
+                ("address", text) => address = Some(text.to_owned()),
+                ("unix", text) => unix = Some(text.to_owned()),
+                ("mode", text) => mode = Some(text.to_owned()),
+                ("tag", text) => tag = Some(text.to_owned()),
+                ("tls", "off") => prefix = "notls:",
+                ("tls", "on") => prefix = "btls:",
+                ("tls", "mutual") => prefix = "mtls:",
+                ("tls", _) => {
+                    return Err(self.wrong(USAGE, start, "write tls = \"off\", \"on\" or \"mutual\""));
+                }
+                (other, _) => {
+                    let message =
+                        format!("a listener has no {other}; it has address, tls and tag, or unix and mode");
+                    return Err(self.wrong(FAILURE, start, message));
+                }
+            }
+        }
+        match (address, unix) {
+            (Some(address), None) if mode.is_none() => {
+                let tag = tag.map(|tag| format!("tag[{tag}]:")).unwrap_or_default();
+                Ok(Listener::Tcp(format!("{prefix}{tag}{address}")))
+            }
+            (None, Some(path)) if prefix.is_empty() && tag.is_none() => Ok(Listener::Unix(path, mode)),
+            (None, None) => Err(self.wrong(
+                USAGE,
+                start,
+                "the listener needs address = \"HOST:PORT\" or unix = \"/PATH\"",
+            )),
+            _ => {
+                let message =
+                    "a listener has an address, and may have tls and tag; or it has unix, and may have mode";
+                Err(self.wrong(USAGE, start, message))
+            }
+        }
+    }
+}
+
+/// What one of `[[listeners]]` says.
+enum Listener {
+    /// An entry of `-l`.
+    Tcp(String),
+    /// `-s` and `-a`.
+    Unix(String, Option<String>),
+}
