@@ -4,7 +4,7 @@ use std::fmt::Arguments;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
-use memcarp::config::{Invocation, Sources};
+use memcarp::config::{Invocation, LogFormat, Sources};
 use memcarp::{hash_password, health, route, server};
 
 fn main() -> ExitCode {
@@ -34,11 +34,23 @@ fn main() -> ExitCode {
     let sources = Sources::new(args, std::env::vars_os());
     match sources.read() {
         Ok(Invocation::Serve(config, warnings)) => {
-            warn(&warnings);
-            end(server::run(*config, sources))
+            server::log_as(&config);
+            for warning in &warnings {
+                tracing::warn!("{warning}");
+            }
+            let format = config.log_format;
+            match (server::run(*config, sources), format) {
+                (Err(error), LogFormat::Json) => {
+                    tracing::error!("{error}");
+                    exit(&error)
+                }
+                (result, _) => end(result),
+            }
         }
         Ok(Invocation::Check(config, warnings)) => {
-            warn(&warnings);
+            for warning in &warnings {
+                say(format_args!("warning: {warning}"));
+            }
             let checked = server::check(&config);
             if checked.is_ok() {
                 print("the configuration is good");
@@ -61,10 +73,14 @@ fn end(result: Result<(), server::Error>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(format_args!("memcarp: {error}"));
-            // A status has eight bits; what does not fit is a failure all the same.
-            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
+            exit(&error)
         }
     }
+}
+
+fn exit(error: &server::Error) -> ExitCode {
+    // A status has eight bits; what does not fit is a failure all the same.
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
 }
 
 fn answer(result: Result<(), route::Refusal>) -> ExitCode {
@@ -80,12 +96,6 @@ fn answer(result: Result<(), route::Refusal>) -> ExitCode {
 fn print(text: &str) {
     // Whoever reads may stop early, as head does.
     let _ = writeln!(std::io::stdout(), "{text}");
-}
-
-fn warn(warnings: &[String]) {
-    for warning in warnings {
-        say(format_args!("warning: {warning}"));
-    }
 }
 
 fn say(what: Arguments<'_>) {

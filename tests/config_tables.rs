@@ -44,10 +44,7 @@ fn keys_are_options() {
          [tls]\ncertificate = \"/c\"\n",
         "enable-ssl = true\nssl_chain_cert = \"/c\"\nlisten = [\"mtls:tag[web]:*:1\", \"::1\"]\n",
     );
-    says(
-        "[[listeners]]\nunix = \"/s\"\nmode = \"770\"\n",
-        "unix-socket = \"/s\"\nunix-mask = \"770\"\n",
-    );
+    says("[[listeners]]\nunix = \"/s\"\nmode = \"770\"\n", "unix-socket = \"/s\"\nunix-mask = \"770\"\n");
 }
 
 #[test]
@@ -70,7 +67,10 @@ fn what_is_wrong_is_named_with_its_line() {
         ("tls = true\n", "line 1: write tls as a table, [tls]"),
         ("[[tls]]\n", "line 1: write tls as a table, [tls]"),
         ("\n[tls]\nkey = \"/k\"\n", "line 2: TLS (-Z) needs a certificate"),
-        ("auth-file = \"/u\"\n[auth]\nfile = \"/u\"\n", "line 3: auth.file and auth-file say the same; write one of"),
+        (
+            "auth-file = \"/u\"\n[auth]\nfile = \"/u\"\n",
+            "line 3: auth.file and auth-file say the same; write one of",
+        ),
         ("enable-ssl = false\n[tls]\n", "line 2: [tls] and enable-ssl say the same; write one of them"),
         ("listen = [\"*\"]\n[[listeners]]\naddress = \"*\"\n", "line 2: listeners and listen say the same"),
         ("[listeners]\naddress = \"*\"\n", "line 1: write each listener as [[listeners]]"),
@@ -78,7 +78,10 @@ fn what_is_wrong_is_named_with_its_line() {
         ("[[listeners]]\nport = \"5\"\n", "line 2: a listener has no port; it has address"),
         ("[[listeners]]\n", "line 1: the listener needs address"),
         ("[[listeners]]\naddress = \"a:b\"\n", "line 1: not an address; write HOST"),
-        ("[[listeners]]\naddress = \"*\"\nmode = \"700\"\n", "line 1: a listener has an address, and may have tls"),
+        (
+            "[[listeners]]\naddress = \"*\"\nmode = \"700\"\n",
+            "line 1: a listener has an address, and may have tls",
+        ),
         ("[[listeners]]\naddress = \"*\"\ntls = \"yes\"\n", "line 3: write tls = \"off\""),
         ("[[listeners]]\naddress = \"*\"\ntls = \"off\"\n", "line 1: -l *: notls:, btls: and mtls: need -Z"),
         (

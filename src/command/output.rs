@@ -88,6 +88,11 @@ impl Output {
         }
     }
 
+    /// What was appended since `mark`, without long values.
+    pub fn since(&self, mark: Mark) -> &[u8] {
+        self.bytes.get(mark.bytes..).unwrap_or_default()
+    }
+
     /// Fills `slices` with what is to be written next, in order, and says how many were filled.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;

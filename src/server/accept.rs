@@ -3,7 +3,6 @@
 use super::error::Error;
 use super::limit::Slot;
 use super::listen::{ListenSocket, Listener, SocketFile};
-use super::log;
 use super::shared::Server;
 use super::socket;
 use crate::command::Address;
@@ -21,6 +20,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
+use tracing::warn;
 
 /// A connection on its way to its worker.
 pub(super) struct Accepted {
@@ -159,7 +159,7 @@ impl Acceptor {
             Ok((stream, peer)) => {
                 self.server.hand_over(Accepted { stream, peer, listener: self.address.clone(), slot });
             }
-            Err(error) => log(format_args!("a connection could not be served: {error}")),
+            Err(error) => warn!("a connection could not be served: {error}"),
         }
     }
 

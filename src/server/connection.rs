@@ -1,11 +1,11 @@
 //! One client connection: reads, lets the session answer, writes, as far as that goes without waiting. Knows no command.
 
 use super::accept::Accepted;
+use super::clock;
 use super::desk::{Cleared, Desk, Kept};
 use super::limit::Slot;
 use super::socket::Socket;
 use super::worker::Worker;
-use super::{clock, log};
 use crate::command::log as tell;
 use crate::command::{self, Address, CloseReason, State, Step};
 use crate::config::MetricsListen;
@@ -14,8 +14,10 @@ use mio::event::Event;
 use nix::sys::socket::{Shutdown, shutdown};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Instant;
+use tracing::{debug, trace};
 
 /// One client connection. Its worker calls [`Connection::go_on`] when its socket is ready or its turn has come.
 ///
@@ -81,7 +83,7 @@ impl Connection {
             Connection { socket, entry, desk: None, kept: None, next: Next::Read, aside: false, _slot: slot };
         tell::conn_new(&worker.server.engine.watch, &connection.entry, clock::unix_micros());
         if worker.is_verbose() {
-            log(format_args!("<{fd} new auto-negotiating client connection"));
+            trace!("<{fd} new auto-negotiating client connection");
         }
         Ok(connection)
     }
@@ -100,7 +102,10 @@ impl Connection {
         };
         let went = match self.serve(&mut desk, token, worker) {
             Ok(went) => went,
-            Err(_) => {
+            Err(error) => {
+                if worker.server.engine.verbosity.load(Ordering::Relaxed) > 0 {
+                    debug!("<{} {} failed: {error}", self.entry.fd, self.entry.peer);
+                }
                 self.entry.set_close_reason(CloseReason::Error);
                 Went::Ended
             }
@@ -150,7 +155,7 @@ impl Connection {
         }
         tell::conn_close(&server.engine.watch, &self.entry, clock::unix_micros());
         if worker.is_verbose() {
-            log(format_args!("<{} connection closed.", self.entry.fd));
+            trace!("<{} connection closed.", self.entry.fd);
         }
         server.engine.connections.remove(self.entry.fd);
     }

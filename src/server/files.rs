@@ -1,10 +1,10 @@
 //! Small files that tell others about the server: its process id and its ports.
 
-use super::log;
 use crate::command::Address;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tracing::warn;
 
 /// Names the file that the ports are written to.
 const PORTS_VARIABLE: &str = "MEMCACHED_PORT_FILENAME";
@@ -24,7 +24,7 @@ impl PidFile {
             Ok(PidFile { path })
         });
         written
-            .map_err(|error| log(format_args!("could not write the pid file {}: {error}; the user it runs as has to be able to write there (-P, -u)", path.display())))
+            .map_err(|error| warn!("could not write the pid file {}: {error}; the user it runs as has to be able to write there (-P, -u)", path.display()))
             .ok()
     }
 }
@@ -47,7 +47,7 @@ pub(super) fn write_ports(addresses: &[Arc<Address>]) {
         return;
     }
     if let Err(error) = replace(&path, ".lck", text.as_bytes()) {
-        log(format_args!("could not write the ports to {}: {error}", path.display()));
+        warn!("could not write the ports to {}: {error}", path.display());
     }
 }
 

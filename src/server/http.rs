@@ -2,9 +2,9 @@
 //! Knows no answer.
 
 use super::error::Error;
+use super::listen;
 use super::shared::Server;
 use super::site::Site;
-use super::{listen, log};
 use crate::config::{Config, MetricsListen};
 use crate::status::history::STEP;
 use hyper::Request;
@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
+use tracing::warn;
 
 /// Sockets that wait to be served.
 pub(super) struct Bound(Vec<(TcpListener, SocketAddr)>);
@@ -50,10 +51,10 @@ impl Bound {
         match bind(host, port, config) {
             Ok(bound) => Ok(bound),
             Err(source) if config.metrics == MetricsListen::Default => {
-                log(format_args!(
+                warn!(
                     "no metrics: cannot listen on {host}:{port}: {source}; choose another address with \
                      --metrics-listen HOST:PORT, or off"
-                ));
+                );
                 Ok(Bound(Vec::new()))
             }
             Err(source) => Err(Error::Listen {
@@ -89,7 +90,7 @@ impl Bound {
                 for (listener, _) in self.0 {
                     match tokio::net::TcpListener::from_std(listener) {
                         Ok(listener) => drop(tokio::spawn(accept(listener, site.clone(), places.clone()))),
-                        Err(error) => log(format_args!("metrics: {error}")),
+                        Err(error) => warn!("metrics: {error}"),
                     }
                 }
                 let _ = end.wait_for(|end| *end).await;

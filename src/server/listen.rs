@@ -1,7 +1,6 @@
 //! Listening sockets: resolves where to listen and binds there. Knows no connections.
 
 use super::error::Error;
-use super::log;
 use crate::command::Address;
 use crate::config::{Config, Listen, ListenTls, Networks, Port};
 use nix::sys::stat::SFlag;
@@ -14,6 +13,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tracing::warn;
 
 /// A bound socket that accepts without blocking.
 #[derive(Debug)]
@@ -131,7 +131,7 @@ fn bind_entry(entry: &Listen, config: &Config, listeners: &mut Vec<Listener>) ->
         }
         // A machine without IPv6 serves `*` over IPv4, and says nothing of it.
         Some((address, source)) if !address.is_ipv6() => {
-            log(format_args!("not listening on {address}: {source}"));
+            warn!("not listening on {address}: {source}");
             Ok(())
         }
         _ => Ok(()),

@@ -13,7 +13,9 @@ mod files;
 mod http;
 mod limit;
 mod listen;
+mod logs;
 mod maintenance;
+mod notify;
 mod privileges;
 mod reload;
 mod restart;
@@ -42,6 +44,7 @@ use std::fmt::Arguments;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use tracing::{info, warn};
 
 /// Serves as a process does, until a signal or `shutdown` ends it. At SIGHUP the files of `sources` are read again.
 pub fn run(mut config: Config, sources: Sources) -> Result<(), Error> {
@@ -63,8 +66,20 @@ pub fn run(mut config: Config, sources: Sources) -> Result<(), Error> {
     } else {
         announce(&running);
     }
+    notify::ready();
+    running.runtime.spawn(notify::watchdog(running.server.clone()));
     let mut reload = Reload::new(sources, asked, running.server.clone());
-    running.serve(async || signals.stop(|| reload.run()).await)
+    let mut reload = || {
+        notify::reloading();
+        reload.run();
+        notify::ready();
+    };
+    running.serve(async || signals.stop(&mut reload).await, notify::stopping)
+}
+
+/// Has what is logged from now on written as the configuration says.
+pub fn log_as(config: &Config) {
+    logs::start(config.log_format);
 }
 
 /// Whether `config` could be served, as far as can be told without taking anything: the files it needs are read.
@@ -96,7 +111,7 @@ pub fn start(mut config: Config) -> Result<Running, Error> {
         return Err(Error::NothingToListenOn);
     }
     if config.udp_port != 0 {
-        log(format_args!("UDP port {} is not served: this server speaks TCP only", config.udp_port));
+        warn!("UDP port {} is not served: this server speaks TCP only", config.udp_port);
     }
     if let Some(tls) = &secrets.tls {
         tls.check(listeners.iter().map(|listener| listener.tls))?;
@@ -119,9 +134,9 @@ fn read_users(option: &'static str, path: &Path) -> Result<Users, Error> {
     Users::read(path).map_err(|source| Error::AuthFile { option, path: path.display().to_string(), source })
 }
 
-/// One line for the operator, on stderr. A stderr that is gone stops nobody.
+/// One line for the operator: what was done, as asked.
 fn log(line: Arguments<'_>) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    info!("{line}");
 }
 
 /// One line on stdout: where it serves, and how to try it.

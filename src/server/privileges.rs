@@ -1,13 +1,13 @@
 //! What the process may use and who it runs as: descriptors, core dumps, locked memory, user.
 
 use super::error::Error;
-use super::log;
 use crate::config::Config;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::prctl;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::unistd::{Uid, User, geteuid, initgroups, setgid, setuid};
 use std::ffi::CString;
+use tracing::warn;
 
 /// Descriptors beyond the clients': standard streams, listeners, those of the runtimes (up to four each), files.
 fn reserved_descriptors(config: &Config) -> u64 {
@@ -32,11 +32,9 @@ pub(super) fn lock_memory(config: &Config) {
     // Under a limit the lock would succeed now and allocations would fail later.
     let allowed = getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(soft, _)| soft);
     if allowed < (config.memory_limit as u64).saturating_mul(2) {
-        log(format_args!(
-            "warning: -k: not locking memory: RLIMIT_MEMLOCK is {allowed} bytes; raise it with ulimit -l"
-        ));
+        warn!("-k: not locking memory: RLIMIT_MEMLOCK is {allowed} bytes; raise it with ulimit -l");
     } else if let Err(error) = mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE) {
-        log(format_args!("warning: -k: failed to lock memory: {error}"));
+        warn!("-k: failed to lock memory: {error}");
     }
 }
 
@@ -57,7 +55,7 @@ pub(super) fn drop_root(config: &Config) -> Result<(), Error> {
         return Ok(());
     }
     let Some(user) = user(config)? else {
-        log(format_args!("warning: running as root; give -u USER to run as somebody who may do less"));
+        warn!("running as root; give -u USER to run as somebody who may do less");
         return Ok(());
     };
     if user.uid == Uid::from_raw(0) {
@@ -99,10 +97,10 @@ fn raise_descriptors(config: &mut Config) -> Result<(), Error> {
             std::io::Error::other(format!("only {open} files may be open; raise the limit with ulimit -n"));
         return Err(Error::system("serve clients", few));
     }
-    log(format_args!(
-        "warning: -c {}: only {open} files may be open, so at most {fits} clients are served; raise the limit with ulimit -n",
+    warn!(
+        "-c {}: only {open} files may be open, so at most {fits} clients are served; raise the limit with ulimit -n",
         config.conn_limit,
-    ));
+    );
     config.conn_limit = fits as usize;
     Ok(())
 }
@@ -114,6 +112,6 @@ fn raise_core_size() {
         setrlimit(Resource::RLIMIT_CORE, hard, hard)
     });
     if let Err(error) = raised {
-        log(format_args!("warning: -r: failed to raise the size of core dumps: {error}"));
+        warn!("-r: failed to raise the size of core dumps: {error}");
     }
 }

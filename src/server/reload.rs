@@ -5,6 +5,7 @@ use super::shared::Server;
 use crate::config::{Config, Sources};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tracing::warn;
 
 /// What is needed to read files again.
 pub(super) struct Reload {
@@ -24,7 +25,7 @@ impl Reload {
     pub(super) fn run(&mut self) {
         match self.sources.read_again() {
             Some(Ok((config, warnings))) => self.take_over(config, &warnings),
-            Some(Err(error)) => log(format_args!("{error}; the configuration stays as it was")),
+            Some(Err(error)) => warn!("{error}; the configuration stays as it was"),
             None => {}
         }
         self.server.reload();
@@ -32,7 +33,7 @@ impl Reload {
 
     fn take_over(&mut self, config: Config, warnings: &[String]) {
         for warning in warnings {
-            log(format_args!("warning: {warning}"));
+            warn!("{warning}");
         }
         let later = self.started.fixed_changes(&config);
         // The verbosity command may have changed it meanwhile, which a file that stays the same does not undo.

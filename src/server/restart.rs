@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use tracing::warn;
 
 /// Bytes read or written at once.
 const BLOCK: usize = 1 << 20;
@@ -80,7 +81,7 @@ impl MemoryFile {
                 if meta.settings == self.settings {
                     self.load_described(store, now, meta);
                 } else {
-                    log(format_args!("-e: -m, -I or -C have changed: starting without items"));
+                    warn!("-e: -m, -I or -C have changed: starting without items");
                 }
             }
         }
@@ -110,7 +111,7 @@ impl MemoryFile {
         match result {
             Ok(()) if loaded == 1 => log(format_args!("-e: 1 item is back")),
             Ok(()) => log(format_args!("-e: {loaded} items are back")),
-            Err(error) => log(format_args!("-e: only {loaded} of {} items are back: {error}", meta.items)),
+            Err(error) => warn!("-e: only {loaded} of {} items are back: {error}", meta.items),
         }
     }
 

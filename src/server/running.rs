@@ -7,7 +7,7 @@ use super::restart::MemoryFile;
 use super::shared::{Secrets, Server};
 use super::verifier::Verifier;
 use super::worker::{self, Inbox, Order, Outset};
-use super::{http, log, maintenance, tls_files};
+use super::{http, maintenance, tls_files};
 use crate::command::{Address, Engine};
 use crate::config::Config;
 use std::io;
@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tracing::warn;
 
 /// How long connections have, when the server is told to stop, to be sent what they are owed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -87,14 +88,15 @@ impl Running {
     }
 
     /// Serves until `stop` (or a client's `shutdown`) says so, then answers what has been received and closes, within a
-    /// time of grace. A second call of `stop` that ends meanwhile makes it close at once.
-    pub fn serve(mut self, mut stop: impl AsyncFnMut()) -> Result<(), Error> {
+    /// time of grace, of which `stopping` is told first. A second call of `stop` that ends meanwhile makes it close at once.
+    pub fn serve(mut self, mut stop: impl AsyncFnMut(), stopping: impl FnOnce()) -> Result<(), Error> {
         let Running { server, runtime, accepting, stop_accepting, memory_file, .. } = &mut self;
         let saved = runtime.block_on(async {
             tokio::select! {
                 () = stop() => {}
                 () = server.stop.notified() => {}
             }
+            stopping();
             stop_accepting.send_replace(true);
             while accepting.join_next().await.is_some() {}
             server.engine.connections.accepting.store(0, Ordering::Relaxed);
@@ -178,7 +180,7 @@ async fn save(server: Arc<Server>, file: MemoryFile, stop: impl Future<Output = 
     match saved {
         Ok(Ok(true)) => Ok(()),
         Ok(Ok(false)) => {
-            log(format_args!("-e: stopped before the items were written: the next start is without them"));
+            warn!("-e: stopped before the items were written: the next start is without them");
             Ok(())
         }
         Ok(Err(error)) => Err(error),

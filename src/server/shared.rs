@@ -6,7 +6,7 @@ use super::error::Error;
 use super::limit::Limit;
 use super::tls::Tls;
 use super::worker::{Inbox, Order};
-use super::{METRICS_AUTH_FILE, log, read_users};
+use super::{METRICS_AUTH_FILE, read_users};
 use crate::command::Engine;
 use crate::command::auth::Users;
 use crate::config::{Config, Networks};
@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
+use tracing::warn;
 
 /// What the threads of a server share.
 pub(super) struct Server {
@@ -36,6 +37,8 @@ pub(super) struct Server {
     /// Told when a client or a failure ends the server.
     pub(super) stop: Notify,
     pub(super) failure: Mutex<Option<Error>>,
+    /// Workers that have answered the last roll call.
+    present: AtomicUsize,
 }
 
 /// What is read from files that may be root's alone.
@@ -63,6 +66,8 @@ impl Server {
     /// A server whose workers have not started.
     pub(super) fn new(config: Config, secrets: Secrets, workers: Vec<Inbox>) -> Server {
         Server {
+            // Before the first call nobody is missing.
+            present: AtomicUsize::new(workers.len()),
             clock: Clock::new(),
             limit: Limit::new(config.conn_limit),
             allow: RwLock::new(config.allow.clone()),
@@ -90,9 +95,24 @@ impl Server {
         }
     }
 
+    /// Whether every worker has answered the last roll call. If so they are called again.
+    pub(super) fn roll_call(&self) -> bool {
+        let all = self.present.load(Ordering::Relaxed) >= self.workers.len();
+        if all {
+            self.present.store(0, Ordering::Relaxed);
+            self.order_all(|| Order::Answer);
+        }
+        all
+    }
+
+    /// A worker's answer.
+    pub(super) fn answer_roll_call(&self) {
+        self.present.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Reads again the files that may change while the server runs. One that cannot be read changes nothing.
     pub(super) fn reload(&self) {
-        let stay = |error| log(format_args!("{error}; the users stay as they were"));
+        let stay = |error| warn!("{error}; the users stay as they were");
         let config = &self.engine.config;
         match config.auth_file.as_deref().map(|path| read_users("-Y", path)) {
             Some(Ok(users)) => self.engine.set_users(Some(users)),
@@ -105,7 +125,7 @@ impl Server {
             None => {}
         }
         if let Err(error) = self.refresh_certificates() {
-            log(format_args!("{error}; the certificates stay as they were"));
+            warn!("{error}; the certificates stay as they were");
         }
     }
 
@@ -130,5 +150,23 @@ impl Server {
     pub(super) fn fail(&self, error: Error) {
         self.failure.lock().get_or_insert(error);
         self.stop.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_not_answer_is_missed() {
+        let (inboxes, _outsets): (Vec<_>, Vec<_>) = (0..2).map(|_| Inbox::new().unwrap()).unzip();
+        let secrets = Secrets { users: None, tls: None, metrics_users: None, metrics_tls: None };
+        let server = Server::new(Config::default(), secrets, inboxes);
+        assert!(server.roll_call());
+        assert!(!server.roll_call());
+        server.answer_roll_call();
+        assert!(!server.roll_call());
+        server.answer_roll_call();
+        assert!(server.roll_call());
     }
 }

@@ -1,12 +1,12 @@
 //! Certificate files that change on disk: looked at now and then, and read again when they have stopped changing.
 
-use super::log;
 use super::shared::Server;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
+use tracing::warn;
 
 /// What tells one state of some files from another, without reading them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(super) async fn watch(server: Arc<Server>) {
             && all.iter().zip(&now).any(|(tls, now)| tls.tried() != *now)
             && let Err(error) = server.refresh_certificates()
         {
-            log(format_args!("{error}; the certificates stay as they were"));
+            warn!("{error}; the certificates stay as they were");
         }
         seen = now;
     }

@@ -4,7 +4,6 @@ use super::accept::Accepted;
 use super::connection::{Connection, Went};
 use super::desk::Desks;
 use super::error::Error;
-use super::log;
 use super::shared::Server;
 use crate::command::{CloseReason, Counts};
 use mio::{Events, Poll, Registry, Token, Waker};
@@ -17,6 +16,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tracing::warn;
 
 /// What the connections of a worker share.
 pub(super) struct Worker {
@@ -33,6 +33,8 @@ pub(super) enum Order {
     Serve(Accepted),
     /// Go on with this connection: log lines wait for it.
     GoOn(Token),
+    /// Say that this worker goes on.
+    Answer,
     /// Answer what has been received, then close.
     Drain,
     /// Stop, whatever is open.
@@ -219,6 +221,7 @@ impl Shift {
         match order {
             Order::Serve(accepted) => self.serve(accepted),
             Order::GoOn(token) => self.go_on(token),
+            Order::Answer => self.worker.server.answer_roll_call(),
             Order::Drain => self.drain(),
             Order::End => return false,
         }
@@ -229,7 +232,7 @@ impl Shift {
         let place = self.connections.vacant_entry();
         match Connection::open(accepted, Token(place.key()), &mut self.worker) {
             Ok(connection) => drop(place.insert(connection)),
-            Err(error) => log(format_args!("a connection could not be served: {error}")),
+            Err(error) => warn!("a connection could not be served: {error}"),
         }
     }
 

@@ -27,10 +27,15 @@ impl Configured {
     /// Writes the file anew, and returns the line said when it has been read.
     fn change(&mut self, text: &str) -> String {
         std::fs::write(self.server.directory.join("memcarp.toml"), text).unwrap();
+        self.reload()
+    }
+
+    /// Has the file read again, and returns the line said about it, without time and level.
+    fn reload(&mut self) -> String {
         self.server.signal("-HUP");
         let mut line = String::new();
         self.stderr.read_line(&mut line).unwrap();
-        line
+        line.splitn(3, ' ').nth(2).unwrap().to_owned()
     }
 }
 
@@ -124,9 +129,7 @@ fn a_bad_file_changes_nothing_and_says_why() {
          the configuration stays as it was\n"
     );
     std::fs::remove_file(configured.server.directory.join("memcarp.toml")).unwrap();
-    configured.server.signal("-HUP");
-    let mut line = String::new();
-    configured.stderr.read_line(&mut line).unwrap();
+    let line = configured.reload();
     assert!(line.starts_with("cannot read memcarp.toml: No such file"), "{line}");
     assert_eq!(client.say("version\r\n"), "VERSION 1.6.45\r\n");
     assert_eq!(configured.change("verbose = 2\n"), "configuration read again: 0 expire_on_update rules\n");

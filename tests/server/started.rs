@@ -49,8 +49,12 @@ impl Started {
         Started::from(command(options))
     }
 
-    pub fn from((mut command, directory): (Command, PathBuf)) -> Started {
-        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    pub fn from(command: (Command, PathBuf)) -> Started {
+        Started::logging_to(command, Stdio::piped())
+    }
+
+    pub fn logging_to((mut command, directory): (Command, PathBuf), stderr: impl Into<Stdio>) -> Started {
+        let mut process = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert!(line.starts_with("memcarp serves on "), "{line:?}");

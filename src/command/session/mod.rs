@@ -1,6 +1,7 @@
 //! One connection's conversation: bytes in, replies out. Waits for nothing and knows no socket.
 
 mod blocks;
+mod conversation;
 mod keys;
 mod login;
 
@@ -18,9 +19,8 @@ use crate::command::storing::Storing;
 use crate::command::watch::Watcher;
 use crate::protocol::{self, Admin, AdminVerb, Refusal, Request};
 use crate::store::{Incoming, Now};
-use std::io::Write;
+use conversation::Before;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// What a session needs from the worker that runs it, lent for one call.
 pub struct Context<'a> {
@@ -149,7 +149,9 @@ impl Session {
     /// stops early when the output is full.
     pub fn on_bytes(&mut self, input: &[u8], output: &mut Output, context: &Context<'_>) -> Progress {
         let mut input = Input { bytes: input, at: 0, requests: 0, served: [0; 4] };
+        let shown = conversation::is_shown(context);
         loop {
+            let before = shown.then(|| Before::of(self, &input, output));
             let flow = match &mut self.state {
                 _ if output.is_full() => Flow::Stop(Step::Yield),
                 State::Ready => self.on_line(&mut input, output, context),
@@ -189,6 +191,9 @@ impl Session {
                     Flow::Stop(Step::Watch)
                 }
             };
+            if let Some(before) = before {
+                before.show(&input, output, context);
+            }
             if let Flow::Stop(step) = flow {
                 return Progress { consumed: input.at, step, served: input.served };
             }
@@ -249,7 +254,6 @@ impl Session {
         {
             return flow;
         }
-        trace_line(line, context);
         let request = match protocol::parse(line) {
             Ok(request) => request,
             Err(Refusal::Close) => return Flow::Stop(Step::Close),
@@ -356,13 +360,5 @@ fn streamed(request: Admin<'_>) -> Option<&'static [u8]> {
         (AdminVerb::LruCrawler, Some(b"metadump")) => Some(b"metadump"),
         (AdminVerb::LruCrawler, Some(b"mgdump")) => Some(b"mgdump"),
         _ => None,
-    }
-}
-
-/// `-vv` shows every command on standard error.
-fn trace_line(line: &[u8], context: &Context<'_>) {
-    if context.engine.verbosity.load(Ordering::Relaxed) >= 2 {
-        // A stderr that is gone stops nobody.
-        let _ = writeln!(std::io::stderr(), "<{} {}", context.connection.fd, line.escape_ascii());
     }
 }
