@@ -107,7 +107,7 @@ fn the_sample_shows_every_key() {
     let config = read(&text("#   "), &[]).unwrap();
     let tls = config.tls.expect("[tls] turns it on");
     assert_eq!((config.listen.len(), config.listen[0].tls), (2, ListenTls::Basic));
-    assert_eq!((tls.keyformat, tls.min_version, tls.verify_mode, tls.session_cache), (1, 2, 0, false));
+    assert_eq!((tls.keyformat, tls.min_version, tls.verify_mode, tls.session_cache), (1, 2, 2, false));
     assert!(tls.ca_cert.is_some() && config.auth_file.is_some());
     assert!(read(&text("#     "), &[]).unwrap().unix_socket.is_some());
     // The keys that are refused with the names of all there are.

@@ -40,12 +40,24 @@ const TABLES: &[Table] = &[
                 option: "ssl_verify_mode",
                 words: &[("no", "0"), ("optional", "1"), ("required", "2")],
             },
+            key("allowed-names", "ssl-allowed-names"),
             Key { name: "min-version", option: "ssl_min_version", words: &[("1.2", "2"), ("1.3", "3")] },
             key("session-cache", "ssl_session_cache"),
         ],
     },
     Table { name: "auth", turns_on: None, keys: &[key("file", "auth-file")] },
-    Table { name: "metrics", turns_on: None, keys: &[key("listen", "metrics-listen")] },
+    Table {
+        name: "metrics",
+        turns_on: None,
+        keys: &[
+            key("listen", "metrics-listen"),
+            key("allow", "metrics-allow"),
+            key("auth-file", "metrics-auth-file"),
+            key("certificate", "metrics-ssl-chain-cert"),
+            key("key", "metrics-ssl-key"),
+            key("client-authorities", "metrics-ssl-ca-cert"),
+        ],
+    },
     Table { name: LISTENERS, turns_on: None, keys: &[] },
 ];
 
