@@ -5,6 +5,7 @@
 //! one's count can be too high. A key with more than one in `PLACES` of the lookups is in the list for certain.
 
 use super::counts::Counter;
+use crate::store::MAX_KEY_LEN;
 use parking_lot::Mutex;
 
 /// Lookups for one that is counted, on average.
@@ -100,7 +101,10 @@ impl List {
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.key == key) {
             entry.count += 1;
         } else if self.entries.len() < PLACES {
-            self.entries.push(Entry { key: key.to_vec(), count: 1, error: 0 });
+            // Room for any key that takes its place.
+            let mut owned = Vec::with_capacity(MAX_KEY_LEN);
+            owned.extend_from_slice(key);
+            self.entries.push(Entry { key: owned, count: 1, error: 0 });
         } else if let Some(least) = self.entries.iter_mut().min_by_key(|entry| entry.count) {
             least.error = least.count;
             least.count += 1;
