@@ -29,6 +29,8 @@ pub(super) fn put(mut lines: Lines<'_>, engine: &Engine, now: Now) {
     lines.add("expire_on_update_updates", store.source_updates);
     lines.add("expire_on_update_expired", totals.outdated);
     lines.add("expire_on_update_refused", totals.outdated_stores);
+    // Beside what stats says, that of the metrics' port too, and without -Z.
+    lines.add("tls_handshake_errors", engine.tls.handshake_errors.load(Relaxed));
     lines.add("auth_limited", totals.auth_limited);
     lines.add("connections_not_allowed", engine.connections.not_allowed.load(Relaxed));
 }

@@ -121,7 +121,7 @@ pub const SERVER: &[(Line, Family)] = &[
     (General("auth_cmds"), family("memcarp_auth_attempts_total", Counter, "Attempts of clients to say who they are.")),
     (General("auth_errors"), family("memcarp_auth_failures_total", Counter, "Of these, those that failed.")),
     (Memcarp("auth_limited"), family("memcarp_auth_limited_total", Counter, "Of the failures, attempts refused because the address had failed too often.")),
-    (General("ssl_handshake_errors"), family("memcarp_tls_handshake_failures_total", Counter, "TLS handshakes that failed.")),
+    (Memcarp("tls_handshake_errors"), family("memcarp_tls_handshake_failures_total", Counter, "TLS handshakes that failed, those of scrapers among them.")),
     (General("ssl_proto_errors"), family("memcarp_tls_protocol_failures_total", Counter, "Connections that broke the TLS protocol after the handshake.")),
 ];
 

@@ -142,6 +142,13 @@ fn they_are_served_over_tls() {
     let mut answer = Vec::new();
     let _ = plain.read_to_end(&mut answer);
     assert!(!answer.starts_with(b"HTTP"), "who speaks no TLS is told nothing");
+    let failures = wait_for("the failure to be counted", || {
+        let body = authority.get(address, false).expect("it is served").body;
+        let line =
+            body.lines().find_map(|line| line.strip_prefix("memcarp_tls_handshake_failures_total "))?;
+        (line != "0").then(|| line.to_owned())
+    });
+    assert_eq!(failures, "1");
 
     let (_server, address) = start_secure(&[&options[..], &["--metrics-ssl-ca-cert", &authorities]].concat());
     assert_eq!(authority.get(address, true).expect("it is served").status, 200);
