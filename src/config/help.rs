@@ -17,6 +17,7 @@ const WIDTH: usize = 80;
 
 const LISTED: &[(Group, &str)] = &[
     (Group::Listening, "Listening"),
+    (Group::Metrics, "Metrics and the status page"),
     (Group::Memory, "Memory"),
     (Group::Connections, "Connections"),
     (Group::Commands, "Commands"),

@@ -5,7 +5,7 @@ use super::error::{Error, FAILURE};
 use super::metrics_listen::MetricsListen;
 use super::suboptions;
 use super::value::{MOST, Value};
-use Group::{Commands, Connections, Listening, Memory, NoEffect, Process, Refused};
+use Group::{Commands, Connections, Listening, Memory, Metrics, NoEffect, Process, Refused};
 use Takes::{Flag, Maybe, Needs};
 
 /// An option.
@@ -27,6 +27,8 @@ pub struct Opt {
 pub enum Group {
     /// Where connections come from.
     Listening,
+    /// Metrics, and who gets them.
+    Metrics,
     /// What is kept.
     Memory,
     /// How connections are served.
@@ -74,19 +76,19 @@ pub const OPTIONS: &[Opt] = &[
         Needs("NAME", Draft::protocol)),
     opt('Z', "enable-ssl", Listening, "TLS over TCP; needs -o ssl_chain_cert",
         Flag(|d, on| d.tls = on)),
-    own("ssl-allowed-names", Listening, "client certificates by DNS name or address [any]",
+    own("ssl-allowed-names", Commands, "names client certificates may have [any]",
         Needs("NAMES", Draft::ssl_allowed_names)),
-    own("metrics-listen", Listening, "metrics on HOST:PORT, or off [127.0.0.1:9150]",
+    own("metrics-listen", Metrics, "HOST:PORT, or off [127.0.0.1:9150]",
         Needs("ADDR", |d, v| set(&mut d.config.metrics, MetricsListen::read(v)))),
-    own("metrics-allow", Listening, "NETWORK,...: who may connect there [anybody]",
+    own("metrics-allow", Metrics, "NETWORK,...: who may connect [anybody]",
         Needs("NETWORKS", Draft::metrics_allow)),
-    own("metrics-auth-file", Listening, "users who may ask there, as in -Y [no password]",
+    own("metrics-auth-file", Metrics, "users who may ask, as in -Y [anybody]",
         Needs("FILE", |d, v| set(&mut d.config.metrics_auth_file, v.path().map(Some)))),
-    own("metrics-ssl-chain-cert", Listening, "speak TLS there, with this certificate chain",
+    own("metrics-ssl-chain-cert", Metrics, "speak TLS, with this certificate chain",
         Needs("FILE", |d, v| set(&mut d.metrics_ssl.chain_cert, v.path().map(Some)))),
-    own("metrics-ssl-key", Listening, "private key, if it is not in that file",
+    own("metrics-ssl-key", Metrics, "private key, if it is not in that file",
         Needs("FILE", |d, v| set(&mut d.metrics_ssl.key, v.path().map(Some)))),
-    own("metrics-ssl-ca-cert", Listening, "require client certificates of these authorities",
+    own("metrics-ssl-ca-cert", Metrics, "require certificates of these authorities",
         Needs("FILE", |d, v| set(&mut d.metrics_ssl.ca_cert, v.path().map(Some)))),
 
     opt('m', "memory-limit", Memory, "memory for items, in MiB [64]",
@@ -109,7 +111,7 @@ pub const OPTIONS: &[Opt] = &[
     opt('R', "max-reqs-per-event", Connections, "requests before others get a turn [20]",
         Needs("NUM", |d, v| set(&mut d.config.reqs_per_event, v.number(1..=MOST, FAILURE)))),
 
-    opt('Y', "auth-file", Commands, "USER:PASSWORD or USER:HASH lines; clients send one",
+    opt('Y', "auth-file", Commands, "users: NAME:PASSWORD or NAME:HASH a line",
         Needs("FILE", |d, v| set(&mut d.config.auth_file, v.path().map(Some)))),
     opt('A', "enable-shutdown", Commands, "allow the shutdown command",
         Flag(|d, on| d.config.shutdown_command = on)),
