@@ -44,6 +44,11 @@ fn keys_are_options() {
          [tls]\ncertificate = \"/c\"\n",
         "enable-ssl = true\nssl_chain_cert = \"/c\"\nlisten = [\"mtls:tag[web]:*:1\", \"::1\"]\n",
     );
+    says(
+        "[[listeners]]\naddress = \"*:1\"\nallow = [\"10.0.0.0/8\", \"fd00::/8\"]\n\
+         [[listeners]]\naddress = \"::1\"\nallow = \"::1, ::2\"\n",
+        "listen = [\"allow[10.0.0.0/8+fd00::/8]:*:1\", \"allow[::1+::2]:::1\"]\n",
+    );
     says("[[listeners]]\nunix = \"/s\"\nmode = \"770\"\n", "unix-socket = \"/s\"\nunix-mask = \"770\"\n");
 }
 
@@ -82,6 +87,8 @@ fn what_is_wrong_is_named_with_its_line() {
             "[[listeners]]\naddress = \"*\"\nmode = \"700\"\n",
             "line 1: a listener has an address, and may have tls",
         ),
+        ("[[listeners]]\naddress = \"*\"\nallow = [1]\n", "line 3: write allow in quotation marks"),
+        ("[[listeners]]\naddress = \"*\"\nallow = []\n", "line 1: no network; write 10.0.0.0/8"),
         ("[[listeners]]\naddress = \"*\"\ntls = \"yes\"\n", "line 3: write tls = \"off\""),
         ("[[listeners]]\naddress = \"*\"\ntls = \"off\"\n", "line 1: -l *: notls:, btls: and mtls: need -Z"),
         (

@@ -183,17 +183,26 @@ impl File<'_> {
 
     fn listener(&self, start: usize, fields: &DeTable<'_>) -> Result<Listener, Error> {
         let (mut address, mut unix, mut mode, mut prefix, mut tag) = (None, None, None, "", None);
+        let mut allow = String::new();
         for (key, value) in fields {
             let start = key.span().start;
-            let DeValue::String(text) = value.get_ref() else {
-                let message = format!("write {} in quotation marks", key.get_ref());
-                return Err(self.wrong(USAGE, start, message));
+            let text = match (key.get_ref().as_ref(), value.get_ref()) {
+                (_, DeValue::String(text)) => Some(text.to_string()),
+                ("allow", DeValue::Array(list)) => {
+                    let networks = list.iter().map(|network| network.get_ref().as_str());
+                    networks.collect::<Option<Vec<_>>>().map(|networks| networks.join(","))
+                }
+                _ => None,
             };
-            match (key.get_ref().as_ref(), text.as_ref()) {
+            let text = text.ok_or_else(|| {
+                self.wrong(USAGE, start, format!("write {} in quotation marks", key.get_ref()))
+            })?;
+            match (key.get_ref().as_ref(), text.as_str()) {
                 ("address", text) => address = Some(text.to_owned()),
                 ("unix", text) => unix = Some(text.to_owned()),
                 ("mode", text) => mode = Some(text.to_owned()),
                 ("tag", text) => tag = Some(text.to_owned()),
+                ("allow", text) => allow = format!("allow[{}]:", text.replace(',', "+")),
                 ("tls", "off") => prefix = "notls:",
                 ("tls", "on") => prefix = "btls:",
                 ("tls", "mutual") => prefix = "mtls:",
@@ -201,8 +210,9 @@ impl File<'_> {
                     return Err(self.wrong(USAGE, start, "write tls = \"off\", \"on\" or \"mutual\""));
                 }
                 (other, _) => {
-                    let message =
-                        format!("a listener has no {other}; it has address, tls and tag, or unix and mode");
+                    let message = format!(
+                        "a listener has no {other}; it has address, tls, allow and tag, or unix and mode"
+                    );
                     return Err(self.wrong(FAILURE, start, message));
                 }
             }
@@ -210,17 +220,19 @@ impl File<'_> {
         match (address, unix) {
             (Some(address), None) if mode.is_none() => {
                 let tag = tag.map(|tag| format!("tag[{tag}]:")).unwrap_or_default();
-                Ok(Listener::Tcp(format!("{prefix}{tag}{address}")))
+                Ok(Listener::Tcp(format!("{prefix}{allow}{tag}{address}")))
             }
-            (None, Some(path)) if prefix.is_empty() && tag.is_none() => Ok(Listener::Unix(path, mode)),
+            (None, Some(path)) if prefix.is_empty() && allow.is_empty() && tag.is_none() => {
+                Ok(Listener::Unix(path, mode))
+            }
             (None, None) => Err(self.wrong(
                 USAGE,
                 start,
                 "the listener needs address = \"HOST:PORT\" or unix = \"/PATH\"",
             )),
             _ => {
-                let message =
-                    "a listener has an address, and may have tls and tag; or it has unix, and may have mode";
+                let message = "a listener has an address, and may have tls, allow and tag; or it has unix, and \
+                               may have mode";
                 Err(self.wrong(USAGE, start, message))
             }
         }
