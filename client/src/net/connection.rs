@@ -139,7 +139,14 @@ impl Connection {
 
     fn poll(&mut self, cx: &mut Context<'_>, work: &mut mpsc::Receiver<Work>) -> Poll<Result<(), Error>> {
         loop {
+            let was_empty = self.output.is_empty();
             let finished = self.poll_work(cx, work);
+            // The first request since the last write. Whoever else is about to ask gets a turn before it is
+            // written, or else a runtime that runs this task after every caller would have it write for every caller.
+            if was_empty && !self.output.is_empty() && !finished {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             self.poll_write(cx)?;
             let read = self.poll_read(cx)?;
             if finished && self.waiting.is_empty() && self.output.is_empty() {
@@ -372,3 +379,7 @@ fn lost(error: io::Error) -> Error {
 fn nonsense(what: String) -> Error {
     Error::new(ErrorKind::Protocol(what))
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

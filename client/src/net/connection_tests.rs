@@ -1,0 +1,95 @@
+//! How a connection writes, against a stream that counts.
+
+use super::*;
+use crate::key::Key;
+use crate::net::ProtocolChoice;
+use crate::protocol::{Code, Delete};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader, DuplexStream, ReadBuf};
+
+struct Counting {
+    stream: DuplexStream,
+    writes: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Counting {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Counting {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+fn work(number: usize) -> (Work, oneshot::Receiver<Result<Reply, Error>>) {
+    let (reply, receiver) = oneshot::channel();
+    let key = Key::from(format!("key:{number}"));
+    (Work::One { request: Request::Delete(Delete { key, compare: None, stale: None }), reply }, receiver)
+}
+
+/// On one worker thread, which runs the connection after each caller that wakes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn callers_that_ask_together_are_written_together() {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let writes = Arc::new(AtomicUsize::new(0));
+    let stream = Box::new(Counting { stream: near, writes: writes.clone() });
+    let config = NetConfig {
+        connect_timeout: Duration::from_secs(20),
+        unresponsive_after: Duration::from_secs(20),
+        queue: 1024,
+        max_value_bytes: 1 << 20,
+        protocol: ProtocolChoice::Meta,
+        credentials: None,
+        #[cfg(feature = "tls")]
+        tls: None,
+    };
+    tokio::spawn(async move {
+        let (read, mut write) = tokio::io::split(far);
+        let mut lines = BufReader::new(read).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            let opaque = line.rsplit(' ').next().unwrap();
+            write.write_all(format!("HD {opaque}\r\n").as_bytes()).await.unwrap();
+        }
+    });
+    let callers = tokio::spawn(async move {
+        let (sender, mut receiver) = mpsc::channel(1024);
+        let (first, answer) = work(0);
+        let connection = Connection::new(stream, Dialect::Meta, &config);
+        tokio::spawn(async move { connection.run(first, &mut receiver).await });
+        assert_eq!(answer.await.unwrap().unwrap().code, Code::Done);
+        let callers: Vec<_> = (1..=200)
+            .map(|number| {
+                let sender = sender.clone();
+                tokio::spawn(async move {
+                    let (work, answer) = work(number);
+                    assert!(sender.send(work).await.is_ok());
+                    assert_eq!(answer.await.unwrap().unwrap().code, Code::Done);
+                })
+            })
+            .collect();
+        for caller in callers {
+            caller.await.unwrap();
+        }
+    });
+    callers.await.unwrap();
+    // The queue of a worker is served in an order of its own, but nowhere near a write for each.
+    let writes = writes.load(Ordering::Relaxed);
+    assert!(writes <= 20, "{writes} writes for 201 requests");
+}
