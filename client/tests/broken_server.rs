@@ -139,7 +139,10 @@ async fn refused_stores_do_not_bring_a_member_down() {
         _ => Does::Says(hit(line)),
     })
     .await;
-    let client = client(&server.address);
+    let mut policy = memcarp_client::HealthPolicy::default();
+    policy.failures = 1;
+    let list = members(&[("only", &server.address)]);
+    let client = Client::builder().members(list).health(policy).timeout(support::GENEROUS).build().unwrap();
     for _ in 0..5 {
         let (stored, read) =
             tokio::join!(client.set("k", "v").send(), client.get("neighbour").strict().send());

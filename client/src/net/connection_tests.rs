@@ -74,13 +74,15 @@ async fn callers_that_ask_together_are_written_together() {
         let connection = Connection::new(stream, Dialect::Meta, &config);
         tokio::spawn(async move { connection.run(first, &mut receiver).await });
         assert_eq!(answer.await.unwrap().unwrap().code, Code::Done);
-        let callers: Vec<_> = (1..=200)
-            .map(|number| {
+        let callers: Vec<_> = (0..100)
+            .map(|_| {
                 let sender = sender.clone();
                 tokio::spawn(async move {
-                    let (work, answer) = work(number);
-                    assert!(sender.send(work).await.is_ok());
-                    assert_eq!(answer.await.unwrap().unwrap().code, Code::Done);
+                    for number in 0..20 {
+                        let (work, answer) = work(number);
+                        assert!(sender.send(work).await.is_ok());
+                        assert_eq!(answer.await.unwrap().unwrap().code, Code::Done);
+                    }
                 })
             })
             .collect();
@@ -89,7 +91,7 @@ async fn callers_that_ask_together_are_written_together() {
         }
     });
     callers.await.unwrap();
-    // The queue of a worker is served in an order of its own, but nowhere near a write for each.
     let writes = writes.load(Ordering::Relaxed);
-    assert!(writes <= 20, "{writes} writes for 201 requests");
+    println!("{writes} writes for 2001 requests");
+    assert!(writes <= 200, "{writes} writes for 2001 requests");
 }
