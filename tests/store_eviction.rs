@@ -87,6 +87,30 @@ fn what_is_read_now_and_then_outlives_a_flood_of_what_is_not() {
     }
 }
 
+/// Each item is read once soon after it was stored, and then not before as many others came as there is room for.
+#[test]
+fn what_was_read_while_it_was_new_outlives_what_was_not() {
+    for eviction in Eviction::ALL {
+        let mut cache = Cache::new(LIMIT, eviction);
+        for number in 0..90_000 {
+            cache.put(&format!("before-{number}"), 200, None);
+        }
+        for number in 0..1000 {
+            cache.put(&format!("used-{number}"), 200, None);
+        }
+        cache.millis += 1000;
+        for number in 0..1000 {
+            assert_eq!(cache.get(&format!("used-{number}")), Ok(200), "{eviction}");
+        }
+        cache.millis += 1000;
+        for number in 0..75_000 {
+            cache.put(&format!("flood-{number}"), 200, None);
+        }
+        let left = (0..1000).filter(|number| cache.get(&format!("used-{number}")).is_ok()).count();
+        assert!(left >= 990, "{eviction}: {left} of 1000 left");
+    }
+}
+
 /// A working set of half the memory that is read in turn, and one pass over as much as fits three times.
 #[test]
 fn a_scan_leaves_the_working_set_in_place() {

@@ -46,16 +46,18 @@
 //! carried on, that is written again to an open segment. By default:
 //!
 //! - New items go through a small queue of segments. One that is read there is carried to the main queue; one that is
-//!   not goes, but two bytes of its hash are remembered for a while. If it is stored again while they are, it should
+//!   not goes, unless it is so small that it promises more than what the main queue lets go, but two bytes of its
+//!   hash are remembered for a while. If it is stored again while they are, it should
 //!   have been kept: it goes to the main queue at once, and the small queue becomes a bit longer.
 //! - In the main queue an item that was read since it was last carried is carried on. Of those that were not, those
-//!   are carried that promise most hits for their bytes: small ones, used lately and often. About a third of the
-//!   bytes goes, and of these the hash is remembered as well (for the main queue to become longer).
+//!   are carried that promise most hits for their bytes: small ones, used lately and often. As much is
+//!   carried as 1.5 bytes copied for each one stored allow, at most three quarters of the bytes; of what goes the hash
+//!   is remembered as well (for the main queue to become longer).
 //! - When more than a twelfth of the memory is dead, the segment with the least live in it is compacted instead:
 //!   what lives is moved together with that of others, at its place in the queue.
 //!
 //! So what is used stays through any flood or scan of what is not, memory is full of live items, and copying is
-//! bounded: beyond 1.5 bytes for one stored, only items that were read are copied.
+//! bounded: beyond about 1.5 bytes for one stored, only items that were read are copied.
 //!
 //! A shard that holds less than its share never evicts for others; the one that holds most does. Expired items are
 //! cleared away in the background ([`Store::maintain`]), segments whose items have all ended first.
@@ -165,7 +167,8 @@ impl Store {
         let count = (options.workers * 4).min(by_memory).clamp(1, MAX_SHARDS).next_power_of_two();
         // Some pages at least, of whatever size the system's are.
         let least = MIN_SEGMENT.max(4 * pool::page_len());
-        let block_len = (options.limit / count / SEGMENTS).next_power_of_two().clamp(least, MAX_SEGMENT);
+        let block_len =
+            (options.limit / count / SEGMENTS).max(1).next_power_of_two().clamp(least, MAX_SEGMENT);
         let pool = Arc::new(Pool::new(options.limit.min(count << SHARD_LIMIT_BITS), block_len, count));
         let inline_limit = pool.unit_len();
         let sources = Arc::new(Sources::new(pool.clone()));
@@ -427,7 +430,7 @@ const SHARD_BYTES: usize = 16 << 20;
 const MAX_SHARDS: usize = 64;
 /// More than this much memory of a shard has no locations in the index.
 const SHARD_LIMIT_BITS: u32 = index::LOCATION_BITS - 2;
-/// A shard's memory is cut into about this many segments.
-const SEGMENTS: usize = 256;
+/// A shard's memory is cut into at most about this many segments, and at least half of them.
+const SEGMENTS: usize = 512;
 const MIN_SEGMENT: usize = 16 << 10;
 const MAX_SEGMENT: usize = 1 << 20;

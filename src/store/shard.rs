@@ -6,7 +6,7 @@ use super::index::{Index, Location, Slot};
 use super::pool::{Block, Pool};
 use super::segment::{CasSpace, Log};
 use super::sources::{Named, Sources};
-use super::sweep::{Drain, Look};
+use super::sweep::{Copying, Drain, Look};
 use super::write::Target;
 use super::{
     Absent, Change, EvictionHook, Item, Key, Lookup, Now, Options, Stats, Updated, class_of, memcached_size,
@@ -25,6 +25,7 @@ pub(super) struct Shard {
     pub sources: Arc<Sources>,
     pub stats: Stats,
     pub hook: Option<Arc<EvictionHook>>,
+    pub copying: Copying,
     pub no_evictions: bool,
     /// Longest value that goes to the log as a whole.
     pub inline_limit: usize,
@@ -87,6 +88,7 @@ impl Shard {
             sources,
             stats: Stats::default(),
             hook: None,
+            copying: Copying::default(),
             no_evictions: options.no_evictions,
             inline_limit,
             flushed_below: 0,

@@ -6,7 +6,7 @@ use super::record::{self, Header};
 use super::segment::{Deadlines, FIRST, Place, QUEUES};
 use super::shard::{Found, Reason, Shard};
 use super::write::Target;
-use super::{Evicted, Now, class_of, memcached_size};
+use super::{Evicted, Now, Stats, class_of, memcached_size};
 
 /// A segment that is being emptied, as far as it has been.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +30,30 @@ pub(super) struct Look {
     urgent: bool,
 }
 
+/// What had been stored and copied when the time began that counts as lately: so that what was saved long ago is not
+/// spent at once. Lately is while about as much was stored as the shard holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Copying {
+    stored: u64,
+    copied: u64,
+}
+
+impl Copying {
+    /// Bytes copied for each one stored lately.
+    fn ratio(&self, stats: &Stats) -> f32 {
+        (stats.carried_bytes - self.copied) as f32 / (stats.stored_bytes - self.stored).max(1) as f32
+    }
+
+    /// Forgets half of it when more was stored than counts as lately.
+    fn forget(&mut self, stats: &Stats, lately: usize) {
+        let stored = stats.stored_bytes - self.stored;
+        if stored > lately as u64 {
+            self.stored += stored / 2;
+            self.copied += (stats.carried_bytes - self.copied) / 2;
+        }
+    }
+}
+
 /// Records looked at in one slice of background work: some hundred microseconds.
 const SLICE: usize = 1000;
 
@@ -40,8 +64,8 @@ const DEAD_PART: usize = 12;
 /// The same when nothing may be evicted.
 const COMPACT_BELOW_WITHOUT_EVICTION: usize = 94;
 
-/// Bytes copied for ten bytes stored beyond which only items that were used are copied.
-const MOST_COPIES: u64 = 15;
+/// Bytes copied for each one stored, lately, beyond which nothing is compacted while something can be evicted.
+const MOST_COPIES: f32 = 1.5;
 
 /// Oldest segments of a queue among which the one with the least live bytes goes first.
 const OLDEST: usize = 4;
@@ -88,6 +112,7 @@ impl Shard {
     /// Empties the segment that is to go, as far as `quantum` bytes of items; false if there is none.
     fn drain(&mut self, mut quantum: usize, now: Now) -> bool {
         if self.drain.is_none() {
+            self.copying.forget(&self.stats, self.log.segment_count() * self.pool.block_len());
             let Some((segment, compact)) = self.victim() else { return false };
             self.log.close_segment(segment);
             self.drain = Some(Drain { segment, at: FIRST, compact });
@@ -162,7 +187,7 @@ impl Shard {
 
     /// Whether what is copied for the sake of memory or hits is little beside what is stored.
     fn may_copy(&self) -> bool {
-        self.stats.carried_bytes * 10 <= self.stats.stored_bytes * MOST_COPIES
+        self.copying.ratio(&self.stats) <= MOST_COPIES
     }
 
     fn carry_or_evict(&mut self, drain: Drain, location: Location, header: &Header, now: Now) {
@@ -190,7 +215,7 @@ impl Shard {
             uses: header.uses(),
             idle: now.seconds().saturating_sub(header.last_used(segment.opened)),
             age: now.seconds().saturating_sub(segment.opened),
-            may_copy: self.may_copy(),
+            copies: self.copying.ratio(&self.stats),
         };
         let carried = match drain.compact {
             true => self.carry(found, header, None, candidate.uses, now),

@@ -25,7 +25,7 @@ pub enum Eviction {
     /// pass over many items that nobody reads again (a scan) then costs little of what is used.
     Queues,
     /// Like `queues`; and of what nobody read lately, that is kept which promises most hits for its bytes: small
-    /// items and items that were used more.
+    /// items, and items that were read not long ago. How much is kept follows from how much may be copied.
     #[default]
     Ranked,
 }
@@ -72,8 +72,8 @@ pub(super) struct Candidate {
     pub idle: u32,
     /// Seconds since it was written or last carried on.
     pub age: u32,
-    /// Whether so little has been copied that an item nobody used may be.
-    pub may_copy: bool,
+    /// Bytes copied for each one stored, lately.
+    pub copies: f32,
 }
 
 /// What becomes of an item whose segment is given up.

@@ -20,8 +20,7 @@ impl Scores {
     /// Adds an item's score, and says whether it is among those that make up the best `share` of the bytes of the
     /// last `memory` bytes or so.
     pub fn is_among_best(&mut self, score: f32, len: usize, share: f32, memory: f32) -> bool {
-        let bucket =
-            (score.log2() * PER_DOUBLING + BUCKETS as f32 / 2.0).clamp(0.0, BUCKETS as f32 - 1.0) as usize;
+        let bucket = bucket(score);
         self.bytes[bucket] += len as f32;
         self.total += len as f32;
         self.seen += len as f32;
@@ -36,6 +35,11 @@ impl Scores {
         bucket >= self.threshold
     }
 
+    /// Whether an item with this score would be, going by those added so far.
+    pub fn would_be_among_best(&self, score: f32) -> bool {
+        self.total > 0.0 && bucket(score) >= self.threshold
+    }
+
     fn find_threshold(&mut self, share: f32) {
         let mut best = 0.0;
         self.threshold = BUCKETS;
@@ -44,6 +48,10 @@ impl Scores {
             best += self.bytes[self.threshold];
         }
     }
+}
+
+fn bucket(score: f32) -> usize {
+    (score.log2() * PER_DOUBLING + BUCKETS as f32 / 2.0).clamp(0.0, BUCKETS as f32 - 1.0) as usize
 }
 
 #[cfg(test)]
