@@ -54,6 +54,10 @@
 //! that has had its share goes to the end of the line. What happens seldom (accepting, signals, draining) is
 //! asynchronous code on the main thread; one more thread does the store's maintenance.
 //!
+//! With `--transport io_uring` a worker has a ring beside its poll: received bytes come in buffers that its connections
+//! share, outputs go to the kernel whole and come back when they have been sent, and one system call does that for all
+//! who are ready. The poll stays, watched by the ring, for orders and for TLS. All unsafe code is in `memcarp-uring`.
+//!
 //! When the server is told to stop it closes the listeners, then the receiving side of every connection: the system
 //! still hands out what has arrived, then the end, so each connection answers what it was sent and closes by itself.
 //!

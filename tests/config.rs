@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use memcarp::config::{
-    self, Config, Error, Invocation, ListenTls, LogFormat, MetricsListen, Port, Protocol, Sources,
+    self, Config, Error, Invocation, ListenTls, LogFormat, MetricsListen, Port, Protocol, Sources, Transport,
 };
 use proptest::prelude::*;
 
@@ -41,6 +41,17 @@ fn nothing_written_means_the_defaults() {
     assert_eq!(read(&[]), Config::default());
     assert_eq!(read(&["some", "words", "--", "-c", "0"]), Config::default());
     assert_eq!(read(&["-o", "modern", "-o", ""]), Config::default());
+}
+
+#[test]
+fn the_transport_has_three_names() {
+    assert_eq!(read(&[]).transport, Transport::Auto);
+    assert_eq!(read(&["--transport", "auto"]).transport, Transport::Auto);
+    assert_eq!(read(&["--transport=epoll"]).transport, Transport::Epoll);
+    assert_eq!(read(&["--transport", "io_uring"]).transport, Transport::IoUring);
+    let refused = try_read(&["--transport", "kqueue"]).expect_err("that is another system's");
+    assert_eq!(refused.exit(), 64);
+    assert_eq!(refused.to_string(), "--transport kqueue: write auto, epoll or io_uring");
 }
 
 #[test]

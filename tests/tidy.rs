@@ -98,7 +98,17 @@ fn the_client_knows_nothing_of_the_server() {
 #[test]
 fn files_are_short_enough_to_read_in_one_sitting() {
     let mut broken = Vec::new();
-    for directory in ["src", "client/src", "tests", "client/tests", "fuzz", "benches", "examples"] {
+    for directory in [
+        "src",
+        "client/src",
+        "uring/src",
+        "tests",
+        "client/tests",
+        "uring/tests",
+        "fuzz",
+        "benches",
+        "examples",
+    ] {
         for path in sources(&root().join(directory)) {
             let name = relative(&path);
             let text = fs::read_to_string(&path).expect("a readable source");
@@ -120,7 +130,7 @@ fn files_are_short_enough_to_read_in_one_sitting() {
 #[test]
 fn files_say_what_they_are() {
     let mut broken = Vec::new();
-    for directory in ["src", "client/src", "tests", "client/tests"] {
+    for directory in ["src", "client/src", "uring/src", "tests", "client/tests", "uring/tests"] {
         for path in sources(&root().join(directory)) {
             let text = fs::read_to_string(&path).expect("a readable source");
             if !text.starts_with("//!") && !text.starts_with("#![") {

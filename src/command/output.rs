@@ -65,6 +65,11 @@ impl Output {
         self.bytes.len() - self.sent + self.large_pending
     }
 
+    /// Bytes of memory it has for short replies.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.pending() == 0

@@ -7,7 +7,7 @@ use rustls::pki_types::ServerName;
 
 use super::error::{Error, FAILURE, OS, USAGE};
 use super::value::Value;
-use super::{Config, ListenTls, LogFormat, Networks, Port, Protocol, Tls, listen};
+use super::{Config, ListenTls, LogFormat, Networks, Port, Protocol, Tls, Transport, listen};
 
 /// What was written so far, over the defaults.
 #[derive(Debug, Default)]
@@ -257,6 +257,17 @@ impl Draft {
                 return Err(Error::new(USAGE, message));
             }
             _ => return Err(Error::new(USAGE, "write -B auto or -B ascii")),
+        };
+        Ok(())
+    }
+
+    /// `--transport`.
+    pub fn transport(&mut self, value: Value<'_>) -> Result<(), Error> {
+        self.config.transport = match value.bytes() {
+            b"auto" => Transport::Auto,
+            b"epoll" => Transport::Epoll,
+            b"io_uring" => Transport::IoUring,
+            _ => return Err(Error::new(USAGE, "write auto, epoll or io_uring")),
         };
         Ok(())
     }

@@ -78,6 +78,8 @@ pub struct Config {
     pub maxconns_fast: bool,
     /// Worker threads (`-t`).
     pub threads: usize,
+    /// How they wait for clients (`--transport`).
+    pub transport: Transport,
     /// Largest item in bytes (`-I`).
     pub item_max: usize,
     /// How much to log (`-v`): 0 to 3.
@@ -192,6 +194,17 @@ pub enum Protocol {
     Ascii,
 }
 
+/// `--transport`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// The one that does best over all kinds of traffic: epoll (figures in `benches/README.md`).
+    Auto,
+    /// epoll.
+    Epoll,
+    /// io_uring, or epoll with a warning where the system does not permit it.
+    IoUring,
+}
+
 /// `-Z` and `-o ssl_*`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tls {
@@ -294,6 +307,7 @@ impl Default for Config {
             conn_limit: 1024,
             maxconns_fast: true,
             threads: 4,
+            transport: Transport::Auto,
             item_max: 1 << 20,
             verbosity: 0,
             log_format: LogFormat::Text,

@@ -110,6 +110,8 @@ pub const OPTIONS: &[Opt] = &[
         Needs("NUM", Draft::backlog)),
     opt('R', "max-reqs-per-event", Connections, "requests before others get a turn [20]",
         Needs("NUM", |d, v| set(&mut d.config.reqs_per_event, v.number(1..=MOST, FAILURE)))),
+    own("transport", Connections, "epoll, io_uring, or auto: epoll [auto]",
+        Needs("NAME", Draft::transport)),
 
     opt('Y', "auth-file", Commands, "users: NAME:PASSWORD or NAME:HASH a line",
         Needs("FILE", |d, v| set(&mut d.config.auth_file, v.path().map(Some)))),

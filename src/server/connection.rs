@@ -3,16 +3,16 @@
 use super::accept::Accepted;
 use super::clock;
 use super::desk::{Cleared, Desk, Kept};
-use super::limit::Slot;
 use super::socket::Socket;
 use super::worker::Worker;
 use crate::command::log as tell;
-use crate::command::{self, Address, CloseReason, State, Step};
+use crate::command::{self, Address, CloseReason, Output, State, Step};
 use crate::config::MetricsListen;
+use memcarp_uring::Arrival;
 use mio::Token;
 use mio::event::Event;
 use nix::sys::socket::{Shutdown, shutdown};
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -33,8 +33,6 @@ pub(super) struct Connection {
     desk: Option<Box<Desk>>,
     /// What it keeps without a desk.
     kept: Option<Box<Kept>>,
-    /// Last, so that its place is free only when the socket is closed.
-    _slot: Slot,
 }
 
 /// Where a connection got.
@@ -66,21 +64,16 @@ enum Next {
 /// Times a connection reads before others on its worker get a turn.
 const READS_A_TURN: usize = 4;
 
-/// Slices of one vectored write.
-const SLICES: usize = 32;
-
 impl Connection {
-    /// A connection that has just been handed to its worker, and registered as `token`.
+    /// A connection that has just been handed to its worker, where it is known as `token`.
     pub(super) fn open(accepted: Accepted, token: Token, worker: &mut Worker) -> io::Result<Connection> {
         let Accepted { stream, peer, listener, slot } = accepted;
-        let mut socket = Socket::new(stream, &worker.server.engine)?;
-        socket.register(worker.registry(), token)?;
+        let fd = stream.fd();
+        let socket = Socket::open(stream, slot, token, &mut worker.transport, &worker.server.engine)?;
         let second = worker.server.clock.now().seconds();
-        let fd = socket.fd();
         let entry = Arc::new(command::Connection::new(fd, peer, listener, second));
         worker.server.engine.connections.add(entry.clone());
-        let connection =
-            Connection { socket, entry, desk: None, kept: None, next: Next::Read, aside: false, _slot: slot };
+        let connection = Connection { socket, entry, desk: None, kept: None, next: Next::Read, aside: false };
         tell::conn_new(&worker.server.engine.watch, &connection.entry, clock::unix_micros());
         if worker.is_verbose() {
             trace!("<{fd} new auto-negotiating client connection");
@@ -91,6 +84,24 @@ impl Connection {
     /// Takes note of what the poll told of its socket.
     pub(super) fn note(&mut self, event: &Event) {
         self.socket.note(event);
+    }
+
+    /// Takes note of what was received.
+    pub(super) fn arrived(&mut self, arrival: Arrival) {
+        self.socket.arrived(arrival);
+    }
+
+    /// Takes note of what has become of something that was to be sent.
+    pub(super) fn sent(&mut self, output: Output, count: io::Result<usize>, worker: &mut Worker) {
+        let count = self.socket.sent(output, count, &mut worker.transport);
+        if count > 0 {
+            self.written(count, worker);
+        }
+    }
+
+    /// To be called before others have their turn.
+    pub(super) fn settle(&mut self, worker: &mut Worker) {
+        self.socket.settle(&mut worker.transport);
     }
 
     /// Does what can be done without waiting, up to its share.
@@ -145,14 +156,14 @@ impl Connection {
 
     /// Ends the connection, whatever it is in the middle of.
     pub(super) fn close(mut self, worker: &mut Worker) {
-        let server = &worker.server;
-        self.socket.say_goodbye();
+        self.socket.close(&mut worker.transport);
         if let Some(desk) = self.desk.take() {
             if let Some(watcher) = desk.session.watcher() {
-                server.engine.unwatch(watcher);
+                worker.server.engine.unwatch(watcher);
             }
             worker.desks.give_back(desk);
         }
+        let server = &worker.server;
         tell::conn_close(&server.engine.watch, &self.entry, clock::unix_micros());
         if worker.is_verbose() {
             trace!("<{} connection closed.", self.entry.fd);
@@ -165,7 +176,7 @@ impl Connection {
         self.entry.set_close_reason(reason);
     }
 
-    fn serve(&mut self, desk: &mut Desk, token: Token, worker: &Worker) -> io::Result<Went> {
+    fn serve(&mut self, desk: &mut Desk, token: Token, worker: &mut Worker) -> io::Result<Went> {
         let mut reads = 0;
         loop {
             if desk.output.is_full() && self.write(desk, worker)?.is_pending() {
@@ -267,26 +278,29 @@ impl Connection {
     }
 
     /// Writes all that has been answered.
-    fn write(&mut self, desk: &mut Desk, worker: &Worker) -> io::Result<Poll<()>> {
+    fn write(&mut self, desk: &mut Desk, worker: &mut Worker) -> io::Result<Poll<()>> {
         while !desk.output.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let filled = desk.output.slices(&mut slices);
-            let Poll::Ready(count) = self.socket.write(&slices[..filled])? else {
+            let Poll::Ready(count) = self.socket.write(&mut desk.output, &mut worker.transport)? else {
                 self.entry.set_state(State::Write);
                 return Ok(Poll::Pending);
             };
-            if count == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            desk.output.advance(count);
-            worker.counts.general.bytes_written.add(count as u64);
-            if self.entry.state() == State::Write {
-                // A client that reads slowly is not idle.
-                self.entry.set_last_command(worker.server.clock.now().seconds());
-                self.entry.set_state(State::Read);
-            }
+            self.written(count, worker);
         }
-        Ok(self.socket.flush()?)
+        let flushed = self.socket.flush(&mut worker.transport)?;
+        if flushed.is_pending() {
+            self.entry.set_state(State::Write);
+        }
+        Ok(flushed)
+    }
+
+    /// Takes note of what has gone out.
+    fn written(&self, count: usize, worker: &Worker) {
+        worker.counts.general.bytes_written.add(count as u64);
+        if self.entry.state() == State::Write {
+            // A client that reads slowly is not idle.
+            self.entry.set_last_command(worker.server.clock.now().seconds());
+            self.entry.set_state(State::Read);
+        }
     }
 
     /// Gives the desk back before waiting for input, if what is on it can be kept elsewhere.
@@ -301,7 +315,7 @@ impl Connection {
     }
 
     /// Writes log lines as they come, until the client closes. What the client sends meanwhile is dropped.
-    fn watch(&mut self, desk: &mut Desk, worker: &Worker) -> io::Result<Went> {
+    fn watch(&mut self, desk: &mut Desk, worker: &mut Worker) -> io::Result<Went> {
         let Some(watcher) = desk.session.watcher().cloned() else { return Ok(Went::Ended) };
         for _ in 0..READS_A_TURN {
             // Lines stay in the watcher's bounded queue while the client does not read.

@@ -20,6 +20,7 @@ mod privileges;
 mod reload;
 mod restart;
 mod restart_record;
+mod ring_socket;
 mod running;
 mod shared;
 mod signals;
@@ -29,6 +30,7 @@ mod tls;
 mod tls_files;
 mod tls_names;
 mod tls_stream;
+mod transport;
 mod verifier;
 mod worker;
 

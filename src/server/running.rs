@@ -5,6 +5,7 @@ use super::error::Error;
 use super::listen::Listener;
 use super::restart::MemoryFile;
 use super::shared::{Secrets, Server};
+use super::transport::Transport;
 use super::verifier::Verifier;
 use super::worker::{self, Inbox, Order, Outset};
 use super::{http, maintenance, tls_files};
@@ -116,8 +117,9 @@ impl Running {
     }
 
     fn start_threads(&mut self, outsets: Vec<Outset>) -> Result<(), Error> {
+        let uring = Transport::uses_uring(self.server.engine.config.transport);
         for (index, outset) in outsets.into_iter().enumerate() {
-            self.threads.push(worker::start(self.server.clone(), index as u16, outset)?);
+            self.threads.push(worker::start(self.server.clone(), index as u16, outset, uring)?);
         }
         let config = &self.server.engine.config;
         if config.auth_file.is_some() || config.metrics_auth_file.is_some() {

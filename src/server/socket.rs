@@ -1,10 +1,14 @@
 //! A client's socket: reads and writes without waiting, and remembers what it is ready for. Knows no bytes' meaning.
 
+use super::limit::Slot;
+use super::ring_socket::RingSocket;
 use super::tls_stream::TlsStream;
-use crate::command::Engine;
+use super::transport::Transport;
+use crate::command::{Engine, Output};
+use memcarp_uring::Arrival;
 use mio::event::Event;
 use mio::net::{TcpStream, UnixStream};
-use mio::{Interest, Registry, Token};
+use mio::{Interest, Token};
 use rustls::ServerConfig;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::AsRawFd;
@@ -17,12 +21,15 @@ use std::task::Poll;
 pub(super) struct Socket {
     stream: Stream,
     ready: Ready,
+    /// After the stream, so that the place is free only when the socket is closed. A ring has those of its sockets.
+    _slot: Option<Slot>,
 }
 
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
     Tls(Box<TlsStream>),
+    Ring(RingSocket),
 }
 
 /// A client's socket as it was accepted, not blocking.
@@ -42,37 +49,57 @@ pub(super) struct Ready {
     writable: bool,
 }
 
-impl Socket {
-    /// A socket that has not been registered yet.
-    pub(super) fn new(accepted: Accepted, engine: &Arc<Engine>) -> io::Result<Socket> {
-        let stream = match accepted {
-            Accepted::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)),
-            Accepted::Tls(stream, settings) => {
-                let stream = TlsStream::new(TcpStream::from_std(stream), settings, engine.clone())?;
-                Stream::Tls(Box::new(stream))
-            }
-            Accepted::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)),
-        };
-        Ok(Socket { stream, ready: Ready { readable: false, ended: false, writable: true } })
-    }
+/// Slices of one vectored write.
+const SLICES: usize = 32;
 
+impl Accepted {
     /// The descriptor's number.
     pub(super) fn fd(&self) -> u32 {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.as_raw_fd() as u32,
-            Stream::Tls(stream) => stream.tcp.as_raw_fd() as u32,
-            Stream::Unix(stream) => stream.as_raw_fd() as u32,
+        match self {
+            Accepted::Tcp(stream) | Accepted::Tls(stream, _) => stream.as_raw_fd() as u32,
+            Accepted::Unix(stream) => stream.as_raw_fd() as u32,
         }
     }
+}
 
-    /// Has the poll tell of it from now on.
-    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+impl Socket {
+    /// A socket that `transport` tells of as `token` from now on.
+    pub(super) fn open(
+        accepted: Accepted,
+        slot: Slot,
+        token: Token,
+        transport: &mut Transport,
+        engine: &Arc<Engine>,
+    ) -> io::Result<Socket> {
+        let (registry, ring) = transport.parts();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        match &mut self.stream {
-            Stream::Tcp(stream) => registry.register(stream, token, interest),
-            Stream::Tls(stream) => registry.register(&mut stream.tcp, token, interest),
-            Stream::Unix(stream) => registry.register(stream, token, interest),
-        }
+        let (stream, slot) = match (accepted, ring) {
+            (Accepted::Tcp(stream), Some(submissions)) => {
+                stream.set_nonblocking(false)?;
+                (Stream::Ring(RingSocket::open(stream.into(), token.0, slot, submissions)), None)
+            }
+            (Accepted::Unix(stream), Some(submissions)) => {
+                stream.set_nonblocking(false)?;
+                (Stream::Ring(RingSocket::open(stream.into(), token.0, slot, submissions)), None)
+            }
+            (Accepted::Tcp(stream), None) => {
+                let mut stream = TcpStream::from_std(stream);
+                registry.register(&mut stream, token, interest)?;
+                (Stream::Tcp(stream), Some(slot))
+            }
+            (Accepted::Unix(stream), None) => {
+                let mut stream = UnixStream::from_std(stream);
+                registry.register(&mut stream, token, interest)?;
+                (Stream::Unix(stream), Some(slot))
+            }
+            (Accepted::Tls(stream, settings), _) => {
+                let mut stream = TlsStream::new(TcpStream::from_std(stream), settings, engine.clone())?;
+                registry.register(&mut stream.tcp, token, interest)?;
+                (Stream::Tls(Box::new(stream)), Some(slot))
+            }
+        };
+        let ready = Ready { readable: false, ended: false, writable: true };
+        Ok(Socket { stream, ready, _slot: slot })
     }
 
     /// Takes note of what the poll told.
@@ -82,10 +109,40 @@ impl Socket {
         self.ready.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
     }
 
+    /// Takes note of what the ring has received.
+    pub(super) fn arrived(&mut self, arrival: Arrival) {
+        if let Stream::Ring(socket) = &mut self.stream {
+            socket.arrived(arrival);
+        }
+    }
+
+    /// Takes note of what became of a send over the ring. Says how many bytes have gone out.
+    pub(super) fn sent(
+        &mut self,
+        output: Output,
+        count: io::Result<usize>,
+        transport: &mut Transport,
+    ) -> usize {
+        match (&mut self.stream, &mut transport.ring) {
+            (Stream::Ring(socket), Some(submissions)) => socket.sent(output, count, submissions),
+            _ => 0,
+        }
+    }
+
+    /// To be called when what could be done has been done, before it waits.
+    pub(super) fn settle(&mut self, transport: &mut Transport) {
+        if let (Stream::Ring(socket), Some(submissions)) = (&mut self.stream, &mut transport.ring) {
+            socket.settle(submissions);
+        }
+    }
+
     /// Whether a connection that has nothing to do has something to do after all.
     pub(super) fn is_ready(&self) -> bool {
-        let owes = matches!(&self.stream, Stream::Tls(stream) if stream.owes());
-        self.ready.is_readable() || owes && self.ready.writable
+        match &self.stream {
+            Stream::Ring(socket) => socket.is_readable(),
+            Stream::Tls(stream) => self.ready.is_readable() || stream.owes() && self.ready.writable,
+            Stream::Tcp(_) | Stream::Unix(_) => self.ready.is_readable(),
+        }
     }
 
     /// Whether TLS has not been agreed on yet.
@@ -97,6 +154,7 @@ impl Socket {
     pub(super) fn may_read(&mut self) -> bool {
         match &mut self.stream {
             Stream::Tls(stream) => self.ready.is_readable() || stream.has_read_ahead(),
+            Stream::Ring(socket) => socket.is_readable(),
             Stream::Tcp(_) | Stream::Unix(_) => self.ready.is_readable(),
         }
     }
@@ -108,30 +166,54 @@ impl Socket {
             Stream::Tcp(stream) => self.ready.read(buffer, |buffer| stream.read(buffer)),
             Stream::Tls(stream) => stream.read(&mut self.ready, buffer),
             Stream::Unix(stream) => self.ready.read(buffer, |buffer| stream.read(buffer)),
+            Stream::Ring(socket) => socket.read(buffer),
         }
     }
 
-    /// Writes what can be written at once; pending if that is nothing.
-    pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
+    /// Takes off `output` what can be written at once, and says how many bytes have gone out; pending if nothing can be
+    /// written now. A ring takes all, and says later what has gone out.
+    pub(super) fn write(
+        &mut self,
+        output: &mut Output,
+        transport: &mut Transport,
+    ) -> Poll<io::Result<usize>> {
+        if let (Stream::Ring(socket), Some(submissions)) = (&mut self.stream, &mut transport.ring) {
+            return socket.write(output, submissions).map_ok(|()| 0);
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let filled = output.slices(&mut slices);
+        let slices = &slices[..filled];
+        let written = match &mut self.stream {
             Stream::Tcp(stream) => self.ready.write(slices, |slices| write(stream, slices)),
             Stream::Tls(stream) => stream.write(&mut self.ready, slices),
             Stream::Unix(stream) => self.ready.write(slices, |slices| write(stream, slices)),
+            Stream::Ring(_) => Poll::Ready(Ok(0)),
+        };
+        match written {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(Ok(count)) => {
+                output.advance(count);
+                Poll::Ready(Ok(count))
+            }
+            other => other,
         }
     }
 
     /// Sees that what was written is on its way.
-    pub(super) fn flush(&mut self) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Tls(stream) => stream.flush(&mut self.ready),
-            Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())),
+    pub(super) fn flush(&mut self, transport: &mut Transport) -> Poll<io::Result<()>> {
+        match (&mut self.stream, &mut transport.ring) {
+            (Stream::Tls(stream), _) => stream.flush(&mut self.ready),
+            (Stream::Ring(socket), Some(submissions)) => socket.flush(submissions),
+            _ => Poll::Ready(Ok(())),
         }
     }
 
-    /// Says that nothing more comes, where there is a way to say it.
-    pub(super) fn say_goodbye(&mut self) {
-        if let Stream::Tls(stream) = &mut self.stream {
-            stream.say_goodbye(&mut self.ready);
+    /// Says that nothing more comes, where there is a way to say it, and gives the socket up.
+    pub(super) fn close(&mut self, transport: &mut Transport) {
+        match (&mut self.stream, &mut transport.ring) {
+            (Stream::Tls(stream), _) => stream.say_goodbye(&mut self.ready),
+            (Stream::Ring(socket), Some(submissions)) => socket.close(submissions),
+            _ => {}
         }
     }
 }

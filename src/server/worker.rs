@@ -5,11 +5,12 @@ use super::connection::{Connection, Went};
 use super::desk::Desks;
 use super::error::Error;
 use super::shared::Server;
-use crate::command::{CloseReason, Counts};
-use mio::{Events, Poll, Registry, Token, Waker};
+use super::transport::Transport;
+use crate::command::{CloseReason, Counts, Output};
+use memcarp_uring::Completion;
+use mio::{Events, Poll, Token, Waker};
 use slab::Slab;
 use std::collections::VecDeque;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,7 +25,7 @@ pub(super) struct Worker {
     pub(super) index: u16,
     pub(super) counts: Arc<Counts>,
     pub(super) desks: Desks,
-    poll: Poll,
+    pub(super) transport: Transport,
 }
 
 /// What a worker is told to do.
@@ -60,6 +61,9 @@ const HANDSHAKE: u32 = 10;
 /// Events taken from the system at once.
 const EVENTS: usize = 256;
 
+/// Completions handled before those who gave way have their turn.
+const COMPLETIONS: usize = 4096;
+
 /// The poll's token for orders; connections have those of their places in the slab.
 const ORDERS: Token = Token(usize::MAX);
 
@@ -81,21 +85,27 @@ impl Inbox {
 }
 
 /// Starts a worker; it runs until told to end.
-pub(super) fn start(server: Arc<Server>, index: u16, outset: Outset) -> Result<JoinHandle<()>, Error> {
+///
+/// It waits with a ring if `uring` says so; should it get none after all, without.
+pub(super) fn start(
+    server: Arc<Server>,
+    index: u16,
+    outset: Outset,
+    uring: bool,
+) -> Result<JoinHandle<()>, Error> {
     let counts = server.engine.add_worker();
-    let worker = Worker { server, index, counts, desks: Desks::default(), poll: outset.poll };
+    let work = move || {
+        let transport = Transport::new(outset.poll, uring);
+        let worker = Worker { server, index, counts, desks: Desks::default(), transport };
+        Shift { worker, connections: Slab::new(), aside: VecDeque::new() }.run(&outset.orders);
+    };
     std::thread::Builder::new()
         .name(format!("worker {index}"))
-        .spawn(move || Shift { worker, connections: Slab::new(), aside: VecDeque::new() }.run(&outset.orders))
+        .spawn(work)
         .map_err(|source| Error::system(format!("start worker {index}"), source))
 }
 
 impl Worker {
-    /// Where sockets are registered.
-    pub(super) fn registry(&self) -> &Registry {
-        self.poll.registry()
-    }
-
     /// What makes this worker go on with a connection, from any thread.
     pub(super) fn waker(&self, token: Token) -> Box<dyn Fn() + Send + Sync> {
         let inbox = self.server.workers[usize::from(self.index)].clone();
@@ -127,27 +137,17 @@ impl Shift {
         let mut swept = self.worker.server.clock.now().seconds();
         loop {
             let wait = self.wait();
-            match self.worker.poll.poll(&mut events, wait) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                    let failure = Error::system("wait for sockets", error);
-                    self.worker.server.fail(failure);
-                    break;
-                }
-                _ => {}
+            if let Err(error) = self.worker.transport.wait(&mut events, wait) {
+                let failure = Error::system("wait for sockets", error);
+                self.worker.server.fail(failure);
+                break;
             }
             // Those who gave way come after those who are ready now, and once.
             let aside = self.aside.len();
-            let mut ordered = false;
-            for event in &events {
-                match event.token() {
-                    ORDERS => ordered = true,
-                    token => {
-                        if let Some(connection) = self.connections.get_mut(token.0) {
-                            connection.note(event);
-                        }
-                        self.go_on(token);
-                    }
-                }
+            let mut ordered = self.notice(&events);
+            for _ in 0..COMPLETIONS {
+                let Some(completion) = self.worker.transport.completion() else { break };
+                ordered |= self.complete(completion, &mut events);
             }
             for _ in 0..aside {
                 if let Some(token) = self.aside.pop_front()
@@ -172,6 +172,47 @@ impl Shift {
             connection.set_close_reason(CloseReason::Shutdown);
             connection.close(&mut self.worker);
         }
+    }
+
+    /// Goes on with those whose sockets are ready. True if there are orders.
+    fn notice(&mut self, events: &Events) -> bool {
+        let mut ordered = false;
+        for event in events {
+            match event.token() {
+                ORDERS => ordered = true,
+                token => {
+                    if let Some(connection) = self.connections.get_mut(token.0) {
+                        connection.note(event);
+                    }
+                    self.go_on(token);
+                }
+            }
+        }
+        ordered
+    }
+
+    /// Goes on with the one that the ring has something for. True if there are orders.
+    fn complete(&mut self, completion: Completion<Output>, events: &mut Events) -> bool {
+        let token = match completion {
+            Completion::Received { token, arrival } => {
+                if let Some(connection) = self.connections.get_mut(token) {
+                    connection.arrived(arrival);
+                }
+                token
+            }
+            Completion::Sent { token, payload, count } => {
+                if let Some(connection) = self.connections.get_mut(token) {
+                    connection.sent(payload, count, &mut self.worker);
+                }
+                token
+            }
+            Completion::Watched => {
+                self.worker.transport.watched(events);
+                return self.notice(events);
+            }
+        };
+        self.go_on(Token(token));
+        false
     }
 
     /// How long to wait for events: not at all while somebody is aside, to the clock's next second if connections are
@@ -239,14 +280,15 @@ impl Shift {
     /// Lets a connection do its share, unless it has to wait for its turn. A panic meanwhile ends that connection.
     fn go_on(&mut self, token: Token) {
         let Some(connection) = self.connections.get_mut(token.0) else { return };
-        if connection.aside {
-            return;
-        }
         let worker = &mut self.worker;
+        if connection.aside {
+            return connection.settle(worker);
+        }
         match catch_unwind(AssertUnwindSafe(|| connection.go_on(token, worker))) {
-            Ok(Went::Waiting) => return,
+            Ok(Went::Waiting) => return connection.settle(worker),
             Ok(Went::Aside) => {
                 connection.aside = true;
+                connection.settle(worker);
                 return self.aside.push_back(token);
             }
             Ok(Went::Ended) => {}

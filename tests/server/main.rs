@@ -15,4 +15,5 @@ mod restart;
 mod started;
 mod stopping;
 mod tls;
+mod transports;
 mod watching;
