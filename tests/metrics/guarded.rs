@@ -61,6 +61,21 @@ fn a_password_is_asked_for() {
     );
 }
 
+#[test]
+fn users_are_read_again() {
+    let directory = fresh_directory();
+    let users = directory.join("users");
+    std::fs::write(&users, "ann:old\n").expect("written");
+    let (server, address) = start(&["--metrics-auth-file", users.to_str().expect("text")]);
+    assert_eq!(with_password(address, "/", "ann:old").status, 200);
+    std::fs::write(&users, "bob:new\n").expect("written");
+    server.signal("HUP");
+    wait_for("the old user to be refused", || {
+        (with_password(address, "/", "ann:old").status == 401).then_some(())
+    });
+    assert_eq!(with_password(address, "/", "bob:new").status, 200);
+}
+
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
