@@ -66,9 +66,14 @@ pub(super) fn get(key: Key<'_>, get: Getting, output: &mut Output, context: &Con
 fn put_item(key: Key<'_>, item: &mut Item<'_>, cas: bool, output: &mut Output, context: &Context<'_>) {
     output.put(b"VALUE ");
     output.put(key.as_bytes());
-    output.put(b" ");
-    output.put_number(item.client_flags());
-    output.put(b" ");
+    match item.client_flags() {
+        0 => output.put(b" 0 "),
+        flags => {
+            output.put(b" ");
+            output.put_number(flags);
+            output.put(b" ");
+        }
+    }
     output.put_number(item.value().len());
     if cas {
         output.put(b" ");

@@ -169,8 +169,7 @@ pub fn parse(line: &[u8]) -> Result<Request<'_>, Refusal> {
         return Err(Refusal::of(Error::BadFormat));
     }
     // A leading blank makes the first field empty, which is no command.
-    let verb_len = memchr::memchr(b' ', line).unwrap_or(line.len());
-    let (verb, rest) = line.split_at(verb_len);
+    let (verb, rest) = line.split_at(fields::field_len(line));
     let fields = Fields::new(rest);
     match verb {
         b"get" => classic::get(fields, false),

@@ -8,6 +8,15 @@ static CHUNKS: [u32; CLASS_COUNT] = chunk_table();
 
 const LARGEST_CHUNK: u32 = 512 << 10;
 
+/// The first class of the largest chunks: none after it is used.
+const LAST: usize = {
+    let mut class = 0;
+    while chunk_table()[class] < LARGEST_CHUNK {
+        class += 1;
+    }
+    class
+};
+
 const fn chunk_table() -> [u32; CLASS_COUNT] {
     let mut table = [LARGEST_CHUNK; CLASS_COUNT];
     table[0] = 0;
@@ -29,8 +38,7 @@ pub fn memcached_size(key_len: usize, value_len: usize, has_client_flags: bool) 
 
 /// The class, from 1, whose chunks are the smallest that hold `size` bytes; the last one also holds longer items.
 pub fn class_of(size: usize) -> usize {
-    let last = CHUNKS.partition_point(|&chunk| chunk < LARGEST_CHUNK);
-    CHUNKS[..last].partition_point(|&chunk| (chunk as usize) < size)
+    CHUNKS[..LAST].partition_point(|&chunk| (chunk as usize) < size)
 }
 
 /// The chunk size of a class in bytes.

@@ -12,9 +12,6 @@ pub const MAX_KEY_LEN: usize = 250;
 pub struct Key<'a>(&'a [u8]);
 
 impl<'a> Key<'a> {
-    /// Some key, where one is needed and none is meant.
-    pub const PLACEHOLDER: Key<'static> = Key(b"-");
-
     /// `None` if the length is not that of a key.
     pub fn new(bytes: &'a [u8]) -> Option<Key<'a>> {
         (1..=MAX_KEY_LEN).contains(&bytes.len()).then_some(Key(bytes))

@@ -110,14 +110,15 @@ impl Session {
 /// Has the store fetch what the next keys need while they are not needed yet; answers for how many, at least 1.
 fn prefetch(keys: Fields<'_>, context: &Context<'_>) -> usize {
     const KEYS: usize = 32;
-    let mut next = [Key::PLACEHOLDER; KEYS];
-    let mut count = 0;
-    for (slot, key) in next.iter_mut().zip(keys.filter_map(Key::new)) {
+    let mut keys = keys.filter_map(Key::new);
+    let (Some(first), Some(second)) = (keys.next(), keys.next()) else { return 1 };
+    let mut next = [first; KEYS];
+    next[1] = second;
+    let mut count = 2;
+    for (slot, key) in next[2..].iter_mut().zip(keys) {
         *slot = key;
         count += 1;
     }
-    if count > 1 {
-        context.engine.store.prefetch(&next[..count]);
-    }
-    count.max(1)
+    context.engine.store.prefetch(&next[..count]);
+    count
 }
