@@ -32,7 +32,7 @@ pub enum Kind {
     MultiGet,
     /// `mg` and `ms` with `q`, ten to one, closed by `mn`.
     QuietMeta,
-    /// Ten sets of keys that were never there to a get of the last.
+    /// Sets of keys that were never there.
     NewKeys,
 }
 
@@ -43,9 +43,8 @@ pub struct Batch {
     /// Commands, or keys of a multiget.
     pub gets: u32,
     pub sets: u32,
-    /// Where a number that has never been used goes, in `request` and in `reply`.
+    /// Where in `request` a number that has never been used goes.
     pub fresh: Vec<Range<usize>>,
-    pub fresh_reply: Vec<Range<usize>>,
 }
 
 /// What is sent in a case.
@@ -141,7 +140,6 @@ impl Case {
                     let number = random.below(self.keys);
                     let eleventh = turn.is_multiple_of(11);
                     match self.kind {
-                        Kind::NewKeys if eleventh && !batch.fresh.is_empty() => batch.get_fresh(self.value),
                         Kind::NewKeys => batch.set_fresh(self.value),
                         Kind::QuietMeta if eleventh => batch.quiet_set(number, self.value),
                         Kind::QuietMeta => batch.quiet_get(number, self.value),
@@ -161,14 +159,7 @@ impl Case {
 
 impl Batch {
     fn new() -> Batch {
-        Batch {
-            request: Vec::new(),
-            reply: Vec::new(),
-            gets: 0,
-            sets: 0,
-            fresh: Vec::new(),
-            fresh_reply: Vec::new(),
-        }
+        Batch { request: Vec::new(), reply: Vec::new(), gets: 0, sets: 0, fresh: Vec::new() }
     }
 
     /// Commands, or keys of a multiget.
@@ -219,27 +210,11 @@ impl Batch {
         self.fresh.push(start..start + DIGITS);
     }
 
-    /// A get of the fresh key set last.
-    fn get_fresh(&mut self, len: usize) {
-        let (start, reply) = (self.request.len() + "get key:".len(), self.reply.len() + "VALUE key:".len());
-        self.get(0, len);
-        self.fresh.push(start..start + DIGITS);
-        self.fresh_reply.push(reply..reply + DIGITS);
-    }
-
-    /// Writes numbers that have never been used to where they go, counting `next` up: a set takes a new one, a get the
-    /// last.
-    pub fn freshen(&self, request: &mut [u8], reply: &mut [u8], next: &mut u64) {
-        let mut replies = self.fresh_reply.iter();
+    /// Writes numbers that have never been used to where they go, counting `last` up.
+    pub fn freshen(&self, request: &mut [u8], last: &mut u64) {
         for place in &self.fresh {
-            let is_get = request[place.start - 8..].starts_with(b"get");
-            if !is_get {
-                *next += 1;
-            }
-            write_digits(&mut request[place.clone()], *next);
-            if is_get && let Some(place) = replies.next() {
-                write_digits(&mut reply[place.clone()], *next);
-            }
+            *last += 1;
+            write_digits(&mut request[place.clone()], *last);
         }
     }
 }

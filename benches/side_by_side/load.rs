@@ -50,7 +50,6 @@ struct Client {
     number: u64,
     /// The batch under way with numbers of its own written into it.
     request: Vec<u8>,
-    reply: Vec<u8>,
 }
 
 /// When batches are sent at a fixed rate.
@@ -106,9 +105,9 @@ impl<'a> Load<'a> {
         let mut latency = Histogram::new_with_max(60_000_000_000, 3).map_err(io::Error::other)?;
         let mut operations = 0;
         let mut under_way = 0;
-        let an_batch = f64::from(self.deck.batches[0].operations());
+        let a_batch = f64::from(self.deck.batches[0].operations());
         let timetable =
-            rate.map(|rate| Timetable { start, gap: an_batch / rate, connections: self.clients.len() });
+            rate.map(|rate| Timetable { start, gap: a_batch / rate, connections: self.clients.len() });
         for client in &mut self.clients {
             client.number = 0;
         }
@@ -216,7 +215,6 @@ impl<'a> Load<'a> {
             begun: Instant::now(),
             number: 0,
             request: Vec::new(),
-            reply: Vec::new(),
         });
         Ok(())
     }
@@ -258,8 +256,7 @@ impl Client {
     fn prepare(&mut self, batch: &Batch, begun: Instant, sent: &mut Sent) {
         if !batch.fresh.is_empty() {
             self.request.clone_from(&batch.request);
-            self.reply.clone_from(&batch.reply);
-            batch.freshen(&mut self.request, &mut self.reply, &mut sent.fresh);
+            batch.freshen(&mut self.request, &mut sent.fresh);
         }
         sent.gets += u64::from(batch.gets);
         sent.sets += u64::from(batch.sets);
@@ -286,7 +283,7 @@ impl Client {
 
     /// Takes what has come, and sees that it is what has to come.
     fn receive(&mut self, batch: &Batch, buffer: &mut [u8]) -> io::Result<bool> {
-        let reply = if batch.fresh.is_empty() { &batch.reply } else { &self.reply };
+        let reply = &batch.reply;
         while self.received < reply.len() {
             let count = match self.stream.read(buffer) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
