@@ -19,6 +19,15 @@ fn store(limit: usize) -> Store {
     })
 }
 
+/// Ends what goes on in the background, also when a test fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn now() -> Now {
     Now::new(Now::EARLIEST, 1_700_000_000)
 }
@@ -35,6 +44,7 @@ fn no_acknowledged_write_is_lost_while_nothing_is_evicted() {
     let store = store(256 << 20);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _ends = Ends(&done);
         // Background work and a dump go on all the time.
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
@@ -67,7 +77,6 @@ fn no_acknowledged_write_is_lost_while_nothing_is_evicted() {
         for writer in writers {
             writer.join().unwrap();
         }
-        done.store(true, Ordering::Relaxed);
     });
     for thread in 0..THREADS {
         for number in 0..KEYS {
@@ -148,6 +157,7 @@ fn readers_of_a_large_value_are_unaffected_by_its_replacement_and_eviction() {
     };
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _ends = Ends(&done);
         for _ in 0..2 {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
@@ -168,7 +178,6 @@ fn readers_of_a_large_value_are_unaffected_by_its_replacement_and_eviction() {
                 put(&store, format!("key-{round}-{number}").as_bytes(), &[b'v'; 500]);
             }
         }
-        done.store(true, Ordering::Relaxed);
     });
     store.check();
 }
