@@ -42,6 +42,9 @@ const MAX_SLOTS: usize = MAX_PAGES * PAGE_SLOTS;
 /// The last slots of a region are nobody's home: they take what is pushed on.
 const TAIL: usize = 12;
 
+/// Most slots of one tag. A shard with as many items as there are tags has no tag with more than about fifteen.
+const MOST_OF_ONE_TAG: usize = 32;
+
 #[derive(Clone, Debug)]
 struct Region {
     pages: [u32; MAX_PAGES],
@@ -152,7 +155,7 @@ impl Index {
         *bytes = (tag | location.0).to_le_bytes();
     }
 
-    /// Adds a slot; false if the system has no memory for it.
+    /// Adds a slot; false if the system has no memory for it, or if there are too many like it.
     pub fn insert(&mut self, hash: u64, location: Location) -> bool {
         debug_assert!(location.0 != 0 && location.0 <= LOCATION_MASK);
         let new = hash & !LOCATION_MASK | location.0;
@@ -168,12 +171,17 @@ impl Index {
             }
             let mut position = region.home(hash);
             let tag = hash >> LOCATION_BITS;
+            let mut same = 0;
             while position < capacity {
                 let slot = self.slot(region, position);
                 if slot == 0 || slot >> LOCATION_BITS > tag {
                     break;
                 }
+                same += usize::from(slot >> LOCATION_BITS == tag);
                 position += 1;
+            }
+            if same >= MOST_OF_ONE_TAG {
+                return false;
             }
             let mut gap = position;
             while gap < capacity && self.slot(region, gap) != 0 {

@@ -434,3 +434,6 @@ const SHARD_LIMIT_BITS: u32 = index::LOCATION_BITS - 2;
 const SEGMENTS: usize = 512;
 const MIN_SEGMENT: usize = 16 << 10;
 const MAX_SEGMENT: usize = 1 << 20;
+
+#[cfg(test)]
+mod collisions;

@@ -3,6 +3,10 @@
 use super::{Compaction, Index, MAX_PAGES, MAX_SLOTS, PAGE_SLOTS, Region, TAG_BITS, TAIL};
 use std::cmp::Reverse;
 
+/// Most entries of the directory for each region, before a region is split. Hashes that nobody can choose need about
+/// four; if somebody could, a thousand of keys with tags near each other would double the directory again and again.
+const MOST_ENTRIES: usize = 64;
+
 impl Index {
     /// Gives back memory that has become much more than the slots need, some regions at a time. True if more can
     /// be done.
@@ -53,20 +57,29 @@ impl Index {
         self.free.retain(|&Reverse(page)| page < end);
     }
 
-    /// Makes room for at least one more: a page or two more, or two regions of one.
+    /// Makes room for at least one more: a page or two more, or two regions of one. If that cannot be, the region
+    /// stays as it is.
     pub(super) fn grow(&mut self, region: usize) -> bool {
         let mut slots = [0; MAX_SLOTS];
         let len = self.collect(region, &mut slots);
         let pages = usize::from(self.regions[region].page_count);
         for more in (pages + 1 + pages / 16)..=MAX_PAGES {
             if !self.resize(region, more) {
-                return false;
+                break;
             }
             if self.lay_out(region, &slots[..len]) {
                 return true;
             }
         }
-        self.split(region, &slots[..len])
+        let doubles = u32::from(self.regions[region].depth) == self.directory_bits;
+        let may_split = !doubles || self.directory.len() <= MOST_ENTRIES * self.regions.len();
+        if may_split && self.split(region, &slots[..len]) {
+            return true;
+        }
+        self.resize(region, pages);
+        let laid_out = self.lay_out(region, &slots[..len]);
+        debug_assert!(laid_out, "slots no longer fit where they were");
+        false
     }
 
     pub(super) fn shrink(&mut self, region: usize) {
@@ -87,36 +100,66 @@ impl Index {
         debug_assert!(false, "slots no longer fit where they were");
     }
 
-    /// Two regions of one, each with the slots that are its own.
+    /// Two regions of one, each with the slots that are its own. Nothing has changed if that cannot be.
     fn split(&mut self, region: usize, slots: &[u64]) -> bool {
         let depth = u32::from(self.regions[region].depth);
         if depth >= TAG_BITS {
             return false;
         }
+        let middle = slots.partition_point(|slot| slot << depth >> 63 == 0);
+        let Some(mut first_entry) = self.entry_of(region, slots) else { return false };
+        // So the two can be filled without asking for more.
+        let missing = 2 * MAX_PAGES - usize::from(self.regions[region].page_count);
+        if !self.has_pages(missing) || !self.has_room_for_region() {
+            return false;
+        }
         if depth == self.directory_bits {
-            self.directory = self.directory.iter().flat_map(|&region| [region; 2]).collect();
-            self.directory_bits += 1;
+            if !self.double_directory() {
+                return false;
+            }
+            first_entry *= 2;
         }
         let second = match self.free_regions.pop() {
             Some(id) => id as usize,
             None => {
-                if self.regions.len() == self.regions.capacity() {
-                    // An eighth more, not twice as many: the memory counts.
-                    self.regions.reserve_exact(self.regions.len() / 8 + 4);
-                }
-                let none = Region { pages: [0; MAX_PAGES], page_count: 0, depth: 0, len: 0 };
-                self.regions.push(none);
+                self.regions.push(Region { pages: [0; MAX_PAGES], page_count: 0, depth: 0, len: 0 });
                 self.regions.len() - 1
             }
         };
-        let middle = slots.partition_point(|slot| slot << depth >> 63 == 0);
-        let Some(first_entry) = self.entry_of(region, slots) else { return false };
         let entries = 1usize << (self.directory_bits - depth);
         self.directory[first_entry + entries / 2..first_entry + entries].fill(second as u32);
         self.regions[region].depth += 1;
         self.regions[second].depth = depth as u8 + 1;
         self.recharge();
         self.fill(region, &slots[..middle]) && self.fill(second, &slots[middle..])
+    }
+
+    /// Sees that this many pages are free; false if the system has no memory for them.
+    fn has_pages(&mut self, count: usize) -> bool {
+        while self.free.len() < count {
+            if !self.add_block() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Sees that there is a place for one more region.
+    fn has_room_for_region(&mut self) -> bool {
+        let full = self.free_regions.is_empty() && self.regions.len() == self.regions.capacity();
+        // An eighth more, not twice as many: the memory counts.
+        !full || self.regions.try_reserve_exact(self.regions.len() / 8 + 4).is_ok()
+    }
+
+    fn double_directory(&mut self) -> bool {
+        let mut doubled = Vec::new();
+        if doubled.try_reserve_exact(2 * self.directory.len()).is_err() {
+            return false;
+        }
+        doubled.extend(self.directory.iter().flat_map(|&region| [region; 2]));
+        self.directory = doubled;
+        self.directory_bits += 1;
+        true
     }
 
     /// The first entry of a region, which holds these slots, in the directory.
@@ -229,6 +272,9 @@ impl Index {
     }
 
     fn add_block(&mut self) -> bool {
+        if self.free.try_reserve(self.pages_per_block()).is_err() {
+            return false;
+        }
         let Some(block) = self.pool.block() else { return false };
         let first = (self.blocks.len() * self.pages_per_block()) as u32;
         self.blocks.push(block);
