@@ -7,6 +7,7 @@ use super::counts::{Counts, Totals};
 use super::detail::Detail;
 use super::hotkeys::{self, Hottest};
 use super::log;
+use super::long_replies::LongReplies;
 use super::tuning::Tuning;
 use super::watch::{Classes, WatchHub, Watcher};
 use crate::config::{Config, Rules};
@@ -32,6 +33,8 @@ pub struct Engine {
     pub verbosity: AtomicU8,
     /// `stats detail`.
     pub detail: Detail,
+    /// What long replies hold together.
+    pub long_replies: LongReplies,
     /// What the commands of memcached's own engine have set.
     pub tuning: Mutex<Tuning>,
     /// Second since start of the last flush; 0 if there was none.
@@ -97,6 +100,7 @@ impl Engine {
             watch: Arc::default(),
             verbosity: AtomicU8::new(config.verbosity.min(2)),
             detail: Detail::new(config.detail, config.prefix_delimiter),
+            long_replies: LongReplies::default(),
             tuning: Mutex::new(Tuning::new(&config.inert)),
             oldest_live: AtomicU32::new(0),
             tls: TlsCounts::default(),

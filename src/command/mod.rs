@@ -12,6 +12,7 @@ mod dump;
 pub mod engine;
 pub mod hotkeys;
 pub mod log;
+pub mod long_replies;
 mod meta;
 mod meta_store;
 mod note;

@@ -1,5 +1,6 @@
 //! Replies on their way out: bytes in order, with the bodies of long values by reference. Knows no socket.
 
+use super::long_replies::{Held, LongReplies};
 use crate::store::{Body, Value};
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -16,6 +17,8 @@ pub struct Output {
     large: VecDeque<Large>,
     /// Bytes of `large` not sent yet.
     large_pending: usize,
+    /// What a long reply among these holds of what all may hold.
+    held: Option<Held>,
 }
 
 #[derive(Debug)]
@@ -98,6 +101,21 @@ impl Output {
         self.bytes.get(mark.bytes..).unwrap_or_default()
     }
 
+    /// Counts what was appended since `mark` among the long replies, if it is long; false, and it is taken back, if
+    /// there are too many of them.
+    pub fn hold_since(&mut self, mark: Mark, replies: &LongReplies) -> bool {
+        if self.bytes.len() - mark.bytes <= LongReplies::SHORT {
+            return true;
+        }
+        self.held = None;
+        self.held = replies.hold(self.bytes.capacity());
+        if self.held.is_none() {
+            self.truncate(mark);
+            self.bytes.shrink_to(Output::KEEP);
+        }
+        self.held.is_some()
+    }
+
     /// Fills `slices` with what is to be written next, in order, and says how many were filled.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
@@ -152,6 +170,7 @@ impl Output {
             self.bytes.clear();
             self.bytes.shrink_to(Output::KEEP);
             self.sent = 0;
+            self.held = None;
         } else if self.sent >= Output::FULL.max(self.bytes.len() - self.sent) {
             self.forget_sent();
         }

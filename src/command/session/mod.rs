@@ -254,6 +254,8 @@ impl Session {
         {
             return flow;
         }
+        #[cfg(debug_assertions)]
+        panic_if_asked(line);
         let request = match protocol::parse(line) {
             Ok(request) => request,
             Err(Refusal::Close) => return Flow::Stop(Step::Close),
@@ -339,6 +341,9 @@ impl Session {
         }
         let start = output.mark();
         let outcome = admin::execute(request, output, context);
+        if !output.hold_since(start, &context.engine.long_replies) {
+            output.put(b"SERVER_ERROR out of memory writing stats\r\n");
+        }
         if request.noreply {
             output.truncate(start);
         }
@@ -360,5 +365,17 @@ fn streamed(request: Admin<'_>) -> Option<&'static [u8]> {
         (AdminVerb::LruCrawler, Some(b"metadump")) => Some(b"metadump"),
         (AdminVerb::LruCrawler, Some(b"mgdump")) => Some(b"mgdump"),
         _ => None,
+    }
+}
+
+/// A mistake for tests to make: in builds with debug assertions only, and where `MEMCARP_TEST_PANIC` names this line.
+#[cfg(debug_assertions)]
+fn panic_if_asked(line: &[u8]) {
+    static ASKED: std::sync::LazyLock<Option<std::ffi::OsString>> =
+        std::sync::LazyLock::new(|| std::env::var_os("MEMCARP_TEST_PANIC"));
+    if let Some(asked) = &*ASKED
+        && asked.as_encoded_bytes() == line
+    {
+        panic!("as asked by MEMCARP_TEST_PANIC");
     }
 }
