@@ -8,6 +8,7 @@ use super::socket;
 use crate::command::Address;
 use crate::config::{ListenTls, Networks};
 use nix::errno::Errno;
+use parking_lot::Mutex;
 use socket2::SockRef;
 use std::future::poll_fn;
 use std::io;
@@ -16,7 +17,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
@@ -40,6 +41,8 @@ pub(super) struct Acceptor {
     allow: Networks,
     server: Arc<Server>,
     lingering: Arc<Semaphore>,
+    /// When it was last said that connections cannot be accepted.
+    complained: Mutex<Option<Instant>>,
 }
 
 /// A connection just accepted.
@@ -63,6 +66,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Pause after the system had no descriptor or memory left for a connection.
 const OUT_OF_ROOM: Duration = Duration::from_millis(50);
 
+/// How often that is said.
+const COMPLAINTS: Duration = Duration::from_secs(60);
+
 impl Acceptor {
     /// Registers a listener with this thread's runtime.
     pub(super) fn new(listener: Listener, server: Arc<Server>) -> Result<Acceptor, Error> {
@@ -77,7 +83,8 @@ impl Acceptor {
         };
         let lingering = Arc::new(Semaphore::new(LINGERING));
         let Listener { address, tls, allow, .. } = listener;
-        Ok(Acceptor { socket, _file: file, address, tls, allow, server, lingering })
+        let complained = Mutex::default();
+        Ok(Acceptor { socket, _file: file, address, tls, allow, server, lingering, complained })
     }
 
     /// Accepts until told to stop, then takes once more what is waiting already.
@@ -185,8 +192,24 @@ impl Acceptor {
         if error.raw_os_error().is_some_and(|code| of_one.contains(&Errno::from_raw(code))) {
             return;
         }
+        self.complain(&error);
         let _stopped = self.server.limit.stop_accepting(&self.server.engine.connections);
         tokio::time::sleep(OUT_OF_ROOM).await;
+    }
+
+    fn complain(&self, error: &io::Error) {
+        let mut complained = self.complained.lock();
+        if complained.is_none_or(|last| last.elapsed() >= COMPLAINTS) {
+            *complained = Some(Instant::now());
+            let advice = match error.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::EMFILE | Errno::ENFILE) => {
+                    "; close some, raise the limit with ulimit -n, or lower -c"
+                }
+                _ => "",
+            };
+            let address = &self.address;
+            warn!("{address}: connections wait, because they cannot be accepted: {error}{advice}");
+        }
     }
 
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Client>> {
