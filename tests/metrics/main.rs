@@ -8,3 +8,4 @@ mod page;
 mod prometheus;
 mod samples;
 mod served;
+mod slow;

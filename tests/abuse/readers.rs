@@ -1,0 +1,165 @@
+//! Clients that ask and do not read.
+
+use super::bound::{Load, Probe};
+use super::started::{Started, wait_until};
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
+
+/// A client that sends one request again and again and reads nothing.
+struct Deaf {
+    stream: TcpStream,
+    request: Vec<u8>,
+    sent: usize,
+}
+
+impl Deaf {
+    fn new(server: &Started, request: &str) -> Deaf {
+        let stream = TcpStream::connect(server.address()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        Deaf { stream, request: request.as_bytes().to_vec(), sent: 0 }
+    }
+
+    /// Sends until nobody takes any more.
+    fn send(&mut self) {
+        let many = self.request.repeat((64 << 10) / self.request.len() + 2);
+        loop {
+            match self.stream.write(&many[self.sent % self.request.len()..]) {
+                Ok(count) => self.sent += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+/// Has all of them send until the server has stopped reading from each.
+fn fill(probe: &mut Probe<'_>, clients: &mut [Deaf]) {
+    for client in clients {
+        let end = client.stream.local_addr().unwrap();
+        wait_until("the client to be held back", || {
+            client.send();
+            probe.client().state_of(end).as_deref() == Some("conn_mwrite")
+        });
+    }
+}
+
+#[test]
+fn readers_that_stop_reading() {
+    let server = Started::with(&["-t", "1", "-m", "8"]);
+    let mut probe = Probe::of(&server);
+    let value = "x".repeat(8000);
+    assert_eq!(probe.client().say(&format!("set k 0 0 8000\r\n{value}\r\n")), "STORED\r\n");
+    let mut deaf: Vec<_> = (0..50).map(|_| Deaf::new(&server, "get k\r\n")).collect();
+    fill(&mut probe, &mut deaf);
+    probe.is_served();
+    Load { mebibytes: 8, threads: 1, connections: 52, busy: 50, ..Load::default() }.check(&server);
+}
+
+/// Each asks until its own socket is full of requests: a hundred thousand of a mebibyte each.
+#[test]
+fn pipelined_gets_of_a_large_value_that_nobody_reads() {
+    let server = Started::with(&["-t", "1", "-m", "64"]);
+    let mut probe = Probe::of(&server);
+    let value = "x".repeat(1_000_000);
+    assert_eq!(probe.client().say(&format!("set big 0 0 1000000\r\n{value}\r\n")), "STORED\r\n");
+    let mut deaf: Vec<_> = (0..10).map(|_| Deaf::new(&server, "get big\r\n")).collect();
+    fill(&mut probe, &mut deaf);
+    let asked: usize = deaf.iter().map(|client| client.sent / client.request.len()).sum();
+    println!("{asked} gets of 1 MB");
+    assert!(asked > 100_000, "{asked}");
+    probe.is_served();
+    // The value is there once, whoever waits for it.
+    Load { mebibytes: 4, threads: 1, connections: 12, busy: 10, ..Load::default() }.check(&server);
+}
+
+/// Values that have been replaced, and that somebody is still to be sent, count in `-m` as well.
+#[test]
+fn values_that_are_replaced_while_nobody_reads_them() {
+    let server = Started::with(&["-t", "1", "-m", "16"]);
+    let mut probe = Probe::of(&server);
+    let mut deaf = Vec::new();
+    for number in 0..40 {
+        let value = number.to_string().repeat(1_000_000)[..1_000_000].to_owned();
+        let reply = probe.client().say(&format!("set big 0 0 1000000\r\n{value}\r\n"));
+        assert!(reply == "STORED\r\n" || reply.starts_with("SERVER_ERROR out of memory"), "{reply}");
+        let mut client = Deaf::new(&server, "get big\r\n");
+        client.stream.write_all(b"get big\r\n").unwrap();
+        deaf.push(client);
+        probe.client().say("mn\r\n");
+    }
+    Load { mebibytes: 16, threads: 1, connections: 42, busy: 40, ..Load::default() }.check(&server);
+    // Small items find room all the same, and all of it comes back.
+    assert_eq!(probe.client().say("set probe 0 0 5\r\nhello\r\n"), "STORED\r\n");
+    probe.is_served();
+    drop(deaf);
+    wait_until("the values to be gone", || {
+        let value = "x".repeat(1_000_000);
+        probe.client().say(&format!("set big 0 0 1000000\r\n{value}\r\n")) == "STORED\r\n"
+    });
+}
+
+#[test]
+fn long_statistics_that_nobody_reads() {
+    let server = Started::with(&["-t", "1", "-m", "8"]);
+    let mut probe = Probe::of(&server);
+    assert_eq!(probe.client().say("stats detail on\r\n"), "OK\r\n");
+    let prefix = "p".repeat(200);
+    for start in (0..10_000).step_by(100) {
+        let gets: String = (start..start + 100).map(|number| format!("mg {prefix}{number}:k\r\n")).collect();
+        probe.client().send(gets + "mn\r\n");
+        while probe.client().line() != "MN\r\n" {}
+    }
+    let before: u64 = probe.client().stat("bytes_read").parse().unwrap();
+    let asked = "stats detail dump\r\n".repeat(5);
+    let deaf: Vec<_> = (0..100)
+        .map(|_| {
+            let mut client = server.connect();
+            client.send(&asked);
+            client
+        })
+        .collect();
+    wait_until("all to have asked", || {
+        let read: u64 = probe.client().stat("bytes_read").parse().unwrap();
+        read >= before + 100 * asked.len() as u64
+    });
+    probe.is_served();
+    Load { mebibytes: 16, threads: 1, connections: 102, busy: 100, long_replies: true, ..Load::default() }
+        .check(&server);
+    // Who comes too late is told so, and anybody else gets it once they are gone.
+    drop(deaf);
+    wait_until("there to be room", || {
+        let mut client = server.connect();
+        client.send("stats detail dump\r\n");
+        let first = client.line();
+        assert!(
+            first.starts_with("PREFIX ") || first == "SERVER_ERROR out of memory writing stats\r\n",
+            "{first}"
+        );
+        first.starts_with("PREFIX ")
+    });
+}
+
+#[test]
+fn watchers_that_do_not_read() {
+    let server = Started::with(&["-t", "1", "-m", "8"]);
+    let mut probe = Probe::of(&server);
+    let mut watchers: Vec<_> = (0..20).map(|_| server.connect()).collect();
+    for watcher in &mut watchers {
+        assert_eq!(watcher.say("watch fetchers mutations\r\n"), "OK\r\n");
+    }
+    let refused = server.connect().say("watch fetchers\r\n");
+    assert!(refused.starts_with("WATCHER_TOO_MANY "), "{refused}");
+    let gets = "mg some-key-that-makes-lines-long\r\n".repeat(1000) + "mn\r\n";
+    wait_until("lines to be dropped", || {
+        probe.client().send(&gets);
+        while probe.client().line() != "MN\r\n" {}
+        probe.client().stat("log_watcher_skipped") != "0"
+    });
+    for _ in 0..20 {
+        probe.client().send(&gets);
+        while probe.client().line() != "MN\r\n" {}
+    }
+    probe.is_served();
+    Load { mebibytes: 8, threads: 1, connections: 22, busy: 20, watchers: 20, ..Load::default() }
+        .check(&server);
+}
