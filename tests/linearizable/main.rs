@@ -1,6 +1,6 @@
 //! Expire-on-update under many clients at once, over TCP: nobody gets what was derived from data replaced before the
 //! read began, no store that compared a source goes through after that has changed, and each key on its own behaves
-//! as if its commands came one after the other.
+//! as if its commands came one after the other. `single` has the same for all commands of one key, and nothing else.
 //!
 //! `MEMCARP_LINEARIZABLE_SECONDS`, `_CLIENTS` and `_SEED` change how long, how many and which.
 
@@ -9,6 +9,7 @@ mod client;
 mod common;
 mod history;
 mod register;
+mod single;
 
 use client::{Client, Random};
 use common::{Server, wait_for};

@@ -23,8 +23,16 @@ pub enum Step {
     Touch(bool),
     /// By how much, and the number after it.
     Count(i64, Option<u64>),
+    /// It could not be counted, because it is no number.
+    NoNumber,
     /// The item had this CAS value at some time.
     Had(u64),
+    /// A step, and the CAS value the item had after it.
+    Showing(Box<Step>, u64),
+    /// Two steps, one right after the other.
+    Both(Box<Step>, Box<Step>),
+    /// One of two steps, whichever was possible.
+    Either(Box<Step>, Box<Step>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +113,8 @@ fn after(state: &State, step: &Step) -> Option<State> {
     match (step, state) {
         (Step::Read(None), _) => same(state.is_none()),
         (Step::Read(Some((seen, cas))), Some((value, known))) => {
-            let possible = seen == value && (cas.is_none() || known.is_none() || cas == known);
+            let possible =
+                seen.trim_end() == value.trim_end() && (cas.is_none() || known.is_none() || cas == known);
             possible.then(|| Some((value.clone(), known.or(*cas))))
         }
         (Step::Put(value), _) | (Step::Add(value, true), None) | (Step::Replace(value, true), Some(_)) => {
@@ -126,14 +135,24 @@ fn after(state: &State, step: &Step) -> Option<State> {
         (Step::MarkStale(true), Some((value, _))) => Some(unseen(value)),
         (Step::MarkStale(false) | Step::Count(_, None), None) => Some(None),
         (Step::Count(delta, Some(result)), Some((value, _))) => {
-            let old: u64 = value.parse().ok()?;
+            let old: u64 = value.trim_end().parse().ok()?;
             let new = match delta {
                 0.. => old.wrapping_add(*delta as u64),
                 _ => old.saturating_sub(delta.unsigned_abs()),
             };
-            (new == *result).then(|| unseen(&new.to_string()))
+            // A shorter number keeps the length of the longer one before it.
+            (new == *result).then(|| unseen(&format!("{new:<width$}", width = value.len())))
         }
+        (Step::NoNumber, Some((value, _))) => same(value.trim_end().parse::<u64>().is_err()),
         (Step::Had(cas), Some((_, known))) => same(Some(*cas) == *known),
+        (Step::Showing(step, cas), _) => match after(state, step)? {
+            Some((value, known)) if known.is_none_or(|known| known == *cas) => {
+                Some(Some((value, Some(*cas))))
+            }
+            _ => None,
+        },
+        (Step::Both(one, other), _) => after(&after(state, one)?, other),
+        (Step::Either(one, other), _) => after(state, one).or_else(|| after(state, other)),
         _ => None,
     }
 }
@@ -199,6 +218,30 @@ mod tests {
         run(&history(cas(Compared::NotFound)), false).unwrap_err();
         run(&history(Step::Had(7)), false).unwrap_err();
         run(&[(0, 1, put("a")), (2, 3, read_cas("a", 7)), (6, 7, Step::Had(7))], false).unwrap();
+    }
+
+    #[test]
+    fn a_cas_value_that_a_store_showed_is_the_items() {
+        let showing = |value, cas| Step::Showing(Box::new(put(value)), cas);
+        let history = |read| [(0, 1, showing("a", 7)), (2, 3, read)];
+        run(&history(read_cas("a", 7)), false).unwrap();
+        run(&history(read_cas("a", 8)), false).unwrap_err();
+        run(&history(Step::Cas("b".to_owned(), 7, Compared::Stored)), false).unwrap();
+        run(&history(Step::Cas("b".to_owned(), 7, Compared::Exists)), false).unwrap_err();
+        run(&[(0, 1, showing("a", 7)), (2, 3, showing("a", 7)), (4, 5, Step::Had(8))], false).unwrap_err();
+    }
+
+    #[test]
+    fn what_makes_an_item_or_changes_one_does_either() {
+        let join = || {
+            let more = "b".to_owned();
+            Step::Either(Box::new(Step::Append(more.clone(), true)), Box::new(Step::Add(more, true)))
+        };
+        run(&[(0, 1, put("a")), (2, 3, join()), (4, 5, read("ab"))], false).unwrap();
+        run(&[(2, 3, join()), (4, 5, read("b"))], false).unwrap();
+        run(&[(0, 1, put("a")), (2, 3, join()), (4, 5, read("b"))], false).unwrap_err();
+        run(&[(0, 1, put("5")), (2, 3, Step::NoNumber)], false).unwrap_err();
+        run(&[(0, 1, put("x")), (2, 3, Step::NoNumber)], false).unwrap();
     }
 
     #[test]
