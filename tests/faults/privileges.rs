@@ -106,7 +106,7 @@ fn memory_is_locked_where_that_is_asked_for_and_allowed() {
         server.signal("-TERM");
         let mut said = String::new();
         std::io::Read::read_to_string(&mut server.process.stderr.take().unwrap(), &mut said).unwrap();
-        assert!(said.contains("warning: -k: "), "{said}");
+        assert!(said.contains("-k: not locking memory"), "{said}");
     } else {
         let mut client: Client<TcpStream> = server.connect();
         assert_eq!(client.say("mn\r\n"), "MN\r\n");
