@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// A program that takes memcached's options.
@@ -38,6 +39,12 @@ pub struct Processors {
     pub load: Option<String>,
 }
 
+/// How many processors there were when this was asked first: before the generator bound itself to one of them.
+pub fn processors() -> usize {
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
 impl Program {
     /// What it says of its version.
     pub fn version(&self) -> String {
@@ -57,7 +64,7 @@ impl Program {
 impl Processors {
     /// The first `threads` processors for a server, the next for the load.
     pub fn part(threads: usize) -> Processors {
-        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let count = processors();
         if count <= threads {
             return Processors { server: None, load: None };
         }
@@ -66,7 +73,7 @@ impl Processors {
 
     /// Puts this thread, the load generator, where it belongs.
     pub fn take_load(&self) -> io::Result<()> {
-        let last = std::thread::available_parallelism().map_or(1, usize::from) - 1;
+        let last = processors() - 1;
         let all = format!("0-{last}");
         let list = self.load.as_deref().unwrap_or(&all);
         let me = std::process::id().to_string();
@@ -87,7 +94,7 @@ impl Server {
         let ports = directory.join("ports");
         let _ = fs::remove_file(&ports);
         // The generator's processors were inherited, unless others are said.
-        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let count = processors();
         let list = processors.server.clone().unwrap_or(format!("0-{}", count - 1));
         let mut command = Command::new("taskset");
         command.args(["-c", &list]).arg(&program.path).args(["-l", "127.0.0.1", "-p", "-1", "-U", "0"]);
