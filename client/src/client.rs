@@ -148,6 +148,10 @@ impl Client {
 
     /// Replaces the member list. Requests under way are finished where they were sent; members in both lists keep
     /// their connections and their health. A list equal to the one in use changes nothing.
+    ///
+    /// A key that moves to another member leaves its value behind, and finds it again if it moves back: a member that
+    /// left the list for a while, without losing its memory, has to be emptied before it returns, unless times to live
+    /// are short.
     pub fn update_members(&self, members: Members) -> Result<u64, Error> {
         let _guard = self.inner.updating.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let before = self.fleet();
