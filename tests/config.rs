@@ -5,7 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use memcarp::config::{
-    self, Config, Error, Invocation, ListenTls, LogFormat, MetricsListen, Port, Protocol, Sources, Transport,
+    self, Config, Error, Eviction, Invocation, ListenTls, LogFormat, MetricsListen, Port, Protocol, Sources,
+    Transport,
 };
 use proptest::prelude::*;
 
@@ -63,6 +64,9 @@ fn metrics_are_where_they_are_asked_for() {
     assert_eq!(read(&["--metrics-listen", "off", "--metrics-listen", "[::1]:0"]).metrics, at("::1", 0));
     assert!(read(&[]).metrics_allow.is_empty());
     assert!(!read(&["--metrics-allow", "::1"]).metrics_allow.admit([127, 0, 0, 1].into()));
+    assert_eq!(read(&["--eviction=clock"]).eviction, Eviction::Clock);
+    assert_eq!(read(&["--eviction", "queues"]).eviction, Eviction::Queues);
+    assert!(try_read(&["--eviction", "lru"]).is_err());
     assert_eq!(read(&["--log-format=json"]).log_format, LogFormat::Json);
     assert_eq!(read(&["--log-format", "json", "--log-format", "text"]).log_format, LogFormat::Text);
     assert!(try_read(&["--log-format", "xml"]).is_err());

@@ -10,7 +10,7 @@ use super::log;
 use super::long_replies::LongReplies;
 use super::tuning::Tuning;
 use super::watch::{Classes, WatchHub, Watcher};
-use crate::config::{Config, Rules};
+use crate::config::{self, Config, Rules};
 use crate::store::{Eviction, Now, Options, Stats, Store};
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -92,7 +92,11 @@ impl Engine {
             item_limit: config.item_max,
             no_evictions: !config.evictions,
             workers: config.threads,
-            eviction: Eviction::default(),
+            eviction: match config.eviction {
+                config::Eviction::Ranked => Eviction::Ranked,
+                config::Eviction::Queues => Eviction::Queues,
+                config::Eviction::Clock => Eviction::Clock,
+            },
         });
         Engine {
             store,

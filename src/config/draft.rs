@@ -7,7 +7,7 @@ use rustls::pki_types::ServerName;
 
 use super::error::{Error, FAILURE, OS, USAGE};
 use super::value::Value;
-use super::{Config, ListenTls, LogFormat, Networks, Port, Protocol, Tls, Transport, listen};
+use super::{Config, Eviction, ListenTls, LogFormat, Networks, Port, Protocol, Tls, Transport, listen};
 
 /// What was written so far, over the defaults.
 #[derive(Debug, Default)]
@@ -215,6 +215,17 @@ impl Draft {
         }
         let so_far = if self.grow.insert("verbose") { 0 } else { self.config.verbosity };
         self.config.verbosity = so_far.saturating_add(1).min(3);
+        Ok(())
+    }
+
+    /// `--eviction`.
+    pub fn eviction(&mut self, value: Value<'_>) -> Result<(), Error> {
+        self.config.eviction = match value.bytes() {
+            b"ranked" => Eviction::Ranked,
+            b"queues" => Eviction::Queues,
+            b"clock" => Eviction::Clock,
+            _ => return Err(Error::new(USAGE, "write --eviction ranked, queues or clock")),
+        };
         Ok(())
     }
 

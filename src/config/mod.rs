@@ -72,6 +72,8 @@ pub struct Config {
     pub memory_limit: usize,
     /// Whether items are evicted when memory is full (off with `-M`).
     pub evictions: bool,
+    /// Which items are evicted first (`--eviction`).
+    pub eviction: Eviction,
     /// Most client connections (`-c`).
     pub conn_limit: usize,
     /// Turn connections over the limit away at once, rather than not accept them (`-o maxconns_fast`).
@@ -126,6 +128,18 @@ pub struct Config {
     pub rules: Rules,
     /// Options of memcached's own engine: accepted, shown by `stats settings`, without effect.
     pub inert: Inert,
+}
+
+/// Which items are evicted first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Eviction {
+    /// Those that promise fewest hits for their bytes, of what nobody used lately.
+    #[default]
+    Ranked,
+    /// New ones before those that were used, or missed soon after they went.
+    Queues,
+    /// The oldest, those used since excepted.
+    Clock,
 }
 
 /// How what is logged is written.
@@ -304,6 +318,7 @@ impl Default for Config {
             user: None,
             memory_limit: 64 << 20,
             evictions: true,
+            eviction: Eviction::Ranked,
             conn_limit: 1024,
             maxconns_fast: true,
             threads: 4,

@@ -97,6 +97,8 @@ pub const OPTIONS: &[Opt] = &[
         Needs("SIZE", Draft::item_max)),
     opt('M', "disable-evictions", Memory, "when memory is full, an error, not an eviction",
         Flag(|d, on| d.config.evictions = !on)),
+    own("eviction", Memory, "evicts by: ranked, queues, clock [ranked]",
+        Needs("NAME", Draft::eviction)),
     opt('e', "memory-file", Memory, "file to keep the items in over a restart",
         Needs("FILE", |d, v| set(&mut d.config.memory_file, v.path().map(Some)))),
     opt('k', "lock-memory", Memory, "keep memory from being swapped out",
