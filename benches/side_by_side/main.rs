@@ -230,7 +230,7 @@ fn save(name: &str, options: &Options, table: &str) -> io::Result<()> {
     };
     let processor = fs::read_to_string("/proc/cpuinfo")?;
     let processor = processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("?");
-    let processors = server::processors();
+    let processors = server::processor_count();
     let text = format!(
         "\n## {name}\n\n{}. {processors} x {}, Linux {}, {}.\nmemcarp {} ({}), flags `{}`; {}. {} rounds of {} s.\n\n{table}",
         said("date", &["-I"]),

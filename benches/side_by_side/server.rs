@@ -40,7 +40,7 @@ pub struct Processors {
 }
 
 /// How many processors there were when this was asked first: before the generator bound itself to one of them.
-pub fn processors() -> usize {
+pub fn processor_count() -> usize {
     static COUNT: OnceLock<usize> = OnceLock::new();
     *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
@@ -64,7 +64,7 @@ impl Program {
 impl Processors {
     /// The first `threads` processors for a server, the next for the load.
     pub fn part(threads: usize) -> Processors {
-        let count = processors();
+        let count = processor_count();
         if count <= threads {
             return Processors { server: None, load: None };
         }
@@ -73,7 +73,7 @@ impl Processors {
 
     /// Puts this thread, the load generator, where it belongs.
     pub fn take_load(&self) -> io::Result<()> {
-        let last = processors() - 1;
+        let last = processor_count() - 1;
         let all = format!("0-{last}");
         let list = self.load.as_deref().unwrap_or(&all);
         let me = std::process::id().to_string();
@@ -94,7 +94,7 @@ impl Server {
         let ports = directory.join("ports");
         let _ = fs::remove_file(&ports);
         // The generator's processors were inherited, unless others are said.
-        let count = processors();
+        let count = processor_count();
         let list = processors.server.clone().unwrap_or(format!("0-{}", count - 1));
         let mut command = Command::new("taskset");
         command.args(["-c", &list]).arg(&program.path).args(["-l", "127.0.0.1", "-p", "-1", "-U", "0"]);
