@@ -1,30 +1,26 @@
 //! One member at work: its connections, its health, and the changes it has missed. Knows nothing of routing
 //! or of other members.
 
+mod changing;
+mod recovery;
+
+use changing::Fate;
+use recovery::{probe, unix_now};
+
 use crate::error::{Error, ErrorKind};
 use crate::events::{Event, Events};
-use crate::health::{Health, HealthPolicy, chance};
+use crate::health::{Health, HealthPolicy};
 use crate::journal::Journal;
-use crate::key::{Key, Ttl};
+use crate::key::Key;
 use crate::members::Member;
 use crate::net::{Lane, OnFailure, SharedConfig, Work};
-use crate::protocol::{Code, Delete, Get, Mode, Reply, Request, Store};
-use bytes::Bytes;
+use crate::protocol::{Code, Reply, Request};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
-
-/// Missed keys deleted in one go when a member returns.
-const REPLAY_BATCH: usize = 500;
-/// Written and read back to see whether a member works.
-const PROBE_KEY: &str = "memcarp-client:probe";
-/// Says when a member was last emptied because a client had forgotten what it missed.
-const EMPTIED_KEY: &str = "memcarp-client:emptied";
-/// Clocks of clients are taken to agree this well.
-const CLOCK_SLACK: Duration = Duration::from_secs(10);
 
 pub(crate) struct Node {
     member: Member,
@@ -279,146 +275,6 @@ impl Node {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
-
-    /// Watches over changes that are about to be sent: those not seen to be carried out are missed.
-    fn changing<'r>(self: &Arc<Self>, requests: impl IntoIterator<Item = &'r Request>) -> Changing {
-        let keys: Vec<Change> = requests
-            .into_iter()
-            .enumerate()
-            .filter(|(_, request)| request.is_change())
-            .filter_map(|(number, request)| {
-                Some(Change { number, key: request.key()?.clone(), overwrites: request.is_overwrite() })
-            })
-            .collect();
-        let sent = if keys.is_empty() { 0 } else { self.state().journal.now() };
-        Changing { node: self.clone(), keys, sent }
-    }
-
-    /// Makes sure that none of the keys is used while the member may hold a value it should have lost.
-    async fn settle_first(self: &Arc<Self>, keys: &[Key], deadline: Instant) -> Result<(), Error> {
-        if !self.doubtful.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let (doubted, overflowed) = {
-            let state = self.state();
-            let doubted: Vec<Key> = keys.iter().filter(|key| state.journal.doubts(key)).cloned().collect();
-            (doubted, state.journal.has_overflowed())
-        };
-        if doubted.is_empty() {
-            return Ok(());
-        }
-        let began = Instant::now();
-        let settled = match overflowed {
-            true => self.empty_member(deadline).await,
-            false => self.delete_missed(doubted, deadline).await,
-        };
-        settled.inspect_err(|error| self.request_failed(error, began))
-    }
-
-    async fn delete_missed(self: &Arc<Self>, keys: Vec<Key>, deadline: Instant) -> Result<(), Error> {
-        let sent = self.state().journal.now();
-        let deletes = keys
-            .iter()
-            .map(|key| Request::Delete(Delete { key: key.clone(), compare: None, stale: None }))
-            .collect();
-        let (reply, receiver) = oneshot::channel();
-        self.send(Work::Many { requests: deletes, quiet: false, reply }, deadline).await?;
-        let replies = match timeout_at(deadline, receiver).await {
-            Ok(Ok(replies)) => replies,
-            Ok(Err(_)) => return Err(Error::new(ErrorKind::ConnectionLost).at(&self.name)),
-            Err(_) => return Err(Error::new(ErrorKind::Timeout).at(&self.name)),
-        };
-        for (key, reply) in keys.iter().zip(replies) {
-            match reply {
-                Ok(Some(reply)) => drop(self.judge(reply)?),
-                Ok(None) => {}
-                Err(error) => return Err(error.at(&self.name)),
-            }
-            self.settled(key, sent);
-        }
-        Ok(())
-    }
-
-    fn settled(&self, key: &Key, sent: u64) {
-        let mut state = self.state();
-        state.journal.settled(key, sent);
-        self.doubtful.store(!state.journal.is_empty(), Ordering::Release);
-    }
-
-    /// Drops everything the member holds, unless another client has done so since our last missed change.
-    async fn empty_member(self: &Arc<Self>, deadline: Instant) -> Result<(), Error> {
-        let (sent, last_missed) = {
-            let state = self.state();
-            (state.journal.now(), state.last_missed)
-        };
-        let marker = self.exchange(read(EMPTIED_KEY), deadline).await?;
-        let emptied = marker.value.as_deref().and_then(|v| std::str::from_utf8(v).ok()?.parse().ok());
-        if emptied.is_none_or(|at| Duration::from_secs(at) < last_missed + CLOCK_SLACK) {
-            self.exchange(Request::Flush { delay_seconds: 0 }, deadline).await?;
-            let now = unix_now().as_secs().to_string();
-            self.exchange(write(EMPTIED_KEY, now.into(), Duration::from_secs(86_400)), deadline).await?;
-            self.events.send(Event::Emptied { member: self.name.clone() });
-        }
-        let mut state = self.state();
-        state.journal.all_settled(sent);
-        self.doubtful.store(!state.journal.is_empty(), Ordering::Release);
-        Ok(())
-    }
-
-    /// Brings the member up to date with everything it missed.
-    async fn replay(self: &Arc<Self>) -> Result<(), Error> {
-        loop {
-            let deadline = Instant::now() + self.patience;
-            let (keys, overflowed) = {
-                let state = self.state();
-                (state.journal.some(REPLAY_BATCH), state.journal.has_overflowed())
-            };
-            match keys.is_empty() {
-                _ if overflowed => self.empty_member(deadline).await?,
-                true => return Ok(()),
-                false => self.delete_missed(keys, deadline).await?,
-            }
-        }
-    }
-
-    /// For a member that is up but has missed something, such as a change that timed out.
-    fn replay_soon(self: &Arc<Self>) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        if self.replaying.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let (mark, pause) = (Replaying(Arc::downgrade(self)), self.policy.first_probe);
-        runtime.spawn(async move {
-            while let Some(node) = mark.0.upgrade() {
-                let began = Instant::now();
-                let result = node.replay().await;
-                if let Err(error) = &result {
-                    node.request_failed(error, began);
-                }
-                // If it is down, its return replays.
-                if result.is_ok() || node.is_down() {
-                    drop(mark);
-                    // Something may have been missed after the last look.
-                    if result.is_ok() && node.doubtful.load(Ordering::Acquire) {
-                        node.replay_soon();
-                    }
-                    return;
-                }
-                drop(node);
-                tokio::time::sleep(pause).await;
-            }
-        });
-    }
-
-    /// A real write and a real read under the usual deadline: a server may accept connections and answer to its name
-    /// while no real request gets through.
-    async fn works(self: &Arc<Self>) -> Result<(), Error> {
-        let deadline = Instant::now() + self.patience;
-        let token = Bytes::from(format!("{:016x}", chance().to_bits()));
-        self.exchange(write(PROBE_KEY, token, Duration::from_secs(60)), deadline).await?;
-        self.exchange(read(PROBE_KEY), deadline).await?;
-        Ok(())
-    }
 }
 
 fn on_failure(node: &Weak<Node>) -> OnFailure {
@@ -428,130 +284,4 @@ fn on_failure(node: &Weak<Node>) -> OnFailure {
             node.failed(error);
         }
     })
-}
-
-/// Tries a member that is down until it works and is up to date, or nobody has it in a list any longer.
-async fn probe(node: Weak<Node>) {
-    loop {
-        let wait = match node.upgrade() {
-            Some(node) => node.state().health.probe_wait(chance(), &node.policy),
-            None => return,
-        };
-        tokio::time::sleep(wait).await;
-        let Some(node) = node.upgrade() else { return };
-        if node.works().await.is_err() || node.replay().await.is_err() {
-            continue;
-        }
-        {
-            let mut state = node.state();
-            if !state.journal.is_empty() {
-                continue; // Missed something more while it was brought up to date.
-            }
-            state.health.came_back(Instant::now().into_std());
-            node.down.store(false, Ordering::Relaxed);
-        }
-        node.events.send(Event::Up { member: node.name.clone() });
-        return;
-    }
-}
-
-/// Says that a task replays, until it ends in whatever way.
-struct Replaying(Weak<Node>);
-
-impl Drop for Replaying {
-    fn drop(&mut self) {
-        if let Some(node) = self.0.upgrade() {
-            node.replaying.store(false, Ordering::Release);
-        }
-    }
-}
-
-/// Changes on their way. Those whose fate is unknown when this is dropped, because the member failed or because
-/// the caller went away, count as missed.
-struct Changing {
-    node: Arc<Node>,
-    keys: Vec<Change>,
-    sent: u64,
-}
-
-struct Change {
-    number: usize,
-    key: Key,
-    overwrites: bool,
-}
-
-/// What became of a request.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Unknown,
-    /// It was answered, but the item is still what it was.
-    Refused,
-    Done,
-}
-
-impl Fate {
-    /// No reply is the silence of a quiet request that went as usual.
-    fn of(result: Result<Option<&Reply>, &Error>) -> Fate {
-        match result {
-            Err(error) if error.is_member_fault() => Fate::Unknown,
-            Ok(None) => Fate::Done,
-            Ok(Some(reply)) if matches!(reply.code, Code::Done | Code::NotFound | Code::Miss) => Fate::Done,
-            Ok(Some(_)) | Err(_) => Fate::Refused,
-        }
-    }
-}
-
-impl Changing {
-    /// `fate` says by number what became of a request.
-    fn settle(mut self, fate: impl Fn(usize) -> Fate) {
-        if self.keys.is_empty() {
-            return;
-        }
-        let doubtful = self.node.doubtful.load(Ordering::Acquire);
-        self.keys.retain(|change| {
-            let fate = fate(change.number);
-            if doubtful && change.overwrites && fate == Fate::Done {
-                self.node.settled(&change.key, self.sent);
-            }
-            fate == Fate::Unknown
-        });
-    }
-}
-
-impl Drop for Changing {
-    fn drop(&mut self) {
-        for change in &self.keys {
-            self.node.missed(&change.key);
-        }
-    }
-}
-
-fn read(key: &'static str) -> Request {
-    Request::Get(Get {
-        key: key.into(),
-        touch: None,
-        vivify: None,
-        refresh_below: None,
-        details: false,
-        no_value: false,
-        no_bump: false,
-    })
-}
-
-fn write(key: &'static str, value: Bytes, ttl: Duration) -> Request {
-    Request::Store(Store {
-        key: key.into(),
-        mode: Mode::Set,
-        value,
-        flags: 0,
-        ttl: Ttl::After(ttl),
-        compare: None,
-        even_if_stale: false,
-        vivify: None,
-        sources: Vec::new(),
-    })
-}
-
-fn unix_now() -> Duration {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }

@@ -66,6 +66,7 @@ mod bodies;
 mod change;
 mod check;
 mod class;
+mod deadlines;
 mod eviction;
 mod index;
 mod item;

@@ -1,5 +1,6 @@
 //! The log of one shard: records appended to open segments, and what is counted of each segment. Knows no index.
 
+use super::deadlines::Deadlines;
 use super::index::Location;
 use super::pool::{Block, Pool};
 use super::record::{self, Draft, Found, Header};
@@ -42,36 +43,6 @@ impl Place {
 
     pub fn replacing(self, replacing: bool) -> Place {
         Place { replacing, ..self }
-    }
-}
-
-/// When the items of a segment end.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Deadlines {
-    earliest: u32,
-    /// `u32::MAX` if one has no expiry; 0 if there are no items.
-    latest: u32,
-    /// The deadline most bytes have, if one has more than half of them, and by how many bytes more.
-    crowd: u32,
-    crowd_lead: u64,
-}
-
-impl Deadlines {
-    pub const NONE: Deadlines = Deadlines { earliest: u32::MAX, latest: 0, crowd: u32::MAX, crowd_lead: 0 };
-
-    /// Adds an item of so many bytes.
-    pub fn add(&mut self, expiry: Expiry, bytes: usize) {
-        let deadline = expiry.deadline().map_or(u32::MAX, u32::from);
-        self.earliest = self.earliest.min(deadline);
-        self.latest = self.latest.max(deadline);
-        let bytes = bytes as u64;
-        if deadline == self.crowd {
-            self.crowd_lead += bytes;
-        } else if self.crowd_lead >= bytes {
-            self.crowd_lead -= bytes;
-        } else {
-            (self.crowd, self.crowd_lead) = (deadline, bytes - self.crowd_lead);
-        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Getting memory back: evicting, compacting, and clearing away what has expired or been flushed, a little at a time.
 
+use super::deadlines::Deadlines;
 use super::eviction::{Candidate, Fate};
 use super::index::Location;
 use super::record::{self, Header};
-use super::segment::{Deadlines, FIRST, Place, QUEUES};
+use super::segment::{FIRST, Place, QUEUES};
 use super::shard::{Found, Reason, Shard};
 use super::write::Target;
 use super::{Evicted, Now, Stats, class_of, memcached_size};

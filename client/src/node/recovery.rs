@@ -1,0 +1,218 @@
+//! How a member that failed comes up to date again: probes, and the changes it missed carried out.
+
+use super::Node;
+use crate::error::{Error, ErrorKind};
+use crate::events::Event;
+use crate::health::chance;
+use crate::key::{Key, Ttl};
+use crate::net::Work;
+use crate::protocol::{Delete, Get, Mode, Request, Store};
+use bytes::Bytes;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+/// Missed keys deleted in one go when a member returns.
+const REPLAY_BATCH: usize = 500;
+/// Written and read back to see whether a member works.
+const PROBE_KEY: &str = "memcarp-client:probe";
+/// Says when a member was last emptied because a client had forgotten what it missed.
+const EMPTIED_KEY: &str = "memcarp-client:emptied";
+/// Clocks of clients are taken to agree this well.
+const CLOCK_SLACK: Duration = Duration::from_secs(10);
+
+impl Node {
+    /// Makes sure that none of the keys is used while the member may hold a value it should have lost.
+    pub(super) async fn settle_first(self: &Arc<Self>, keys: &[Key], deadline: Instant) -> Result<(), Error> {
+        if !self.doubtful.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let (doubted, overflowed) = {
+            let state = self.state();
+            let doubted: Vec<Key> = keys.iter().filter(|key| state.journal.doubts(key)).cloned().collect();
+            (doubted, state.journal.has_overflowed())
+        };
+        if doubted.is_empty() {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let settled = match overflowed {
+            true => self.empty_member(deadline).await,
+            false => self.delete_missed(doubted, deadline).await,
+        };
+        settled.inspect_err(|error| self.request_failed(error, began))
+    }
+
+    async fn delete_missed(self: &Arc<Self>, keys: Vec<Key>, deadline: Instant) -> Result<(), Error> {
+        let sent = self.state().journal.now();
+        let deletes = keys
+            .iter()
+            .map(|key| Request::Delete(Delete { key: key.clone(), compare: None, stale: None }))
+            .collect();
+        let (reply, receiver) = oneshot::channel();
+        self.send(Work::Many { requests: deletes, quiet: false, reply }, deadline).await?;
+        let replies = match timeout_at(deadline, receiver).await {
+            Ok(Ok(replies)) => replies,
+            Ok(Err(_)) => return Err(Error::new(ErrorKind::ConnectionLost).at(&self.name)),
+            Err(_) => return Err(Error::new(ErrorKind::Timeout).at(&self.name)),
+        };
+        for (key, reply) in keys.iter().zip(replies) {
+            match reply {
+                Ok(Some(reply)) => drop(self.judge(reply)?),
+                Ok(None) => {}
+                Err(error) => return Err(error.at(&self.name)),
+            }
+            self.settled(key, sent);
+        }
+        Ok(())
+    }
+
+    pub(super) fn settled(&self, key: &Key, sent: u64) {
+        let mut state = self.state();
+        state.journal.settled(key, sent);
+        self.doubtful.store(!state.journal.is_empty(), Ordering::Release);
+    }
+
+    /// Drops everything the member holds, unless another client has done so since our last missed change.
+    async fn empty_member(self: &Arc<Self>, deadline: Instant) -> Result<(), Error> {
+        let (sent, last_missed) = {
+            let state = self.state();
+            (state.journal.now(), state.last_missed)
+        };
+        let marker = self.exchange(read(EMPTIED_KEY), deadline).await?;
+        let emptied = marker.value.as_deref().and_then(|v| std::str::from_utf8(v).ok()?.parse().ok());
+        if emptied.is_none_or(|at| Duration::from_secs(at) < last_missed + CLOCK_SLACK) {
+            self.exchange(Request::Flush { delay_seconds: 0 }, deadline).await?;
+            let now = unix_now().as_secs().to_string();
+            self.exchange(write(EMPTIED_KEY, now.into(), Duration::from_secs(86_400)), deadline).await?;
+            self.events.send(Event::Emptied { member: self.name.clone() });
+        }
+        let mut state = self.state();
+        state.journal.all_settled(sent);
+        self.doubtful.store(!state.journal.is_empty(), Ordering::Release);
+        Ok(())
+    }
+
+    /// Brings the member up to date with everything it missed.
+    async fn replay(self: &Arc<Self>) -> Result<(), Error> {
+        loop {
+            let deadline = Instant::now() + self.patience;
+            let (keys, overflowed) = {
+                let state = self.state();
+                (state.journal.some(REPLAY_BATCH), state.journal.has_overflowed())
+            };
+            match keys.is_empty() {
+                _ if overflowed => self.empty_member(deadline).await?,
+                true => return Ok(()),
+                false => self.delete_missed(keys, deadline).await?,
+            }
+        }
+    }
+
+    /// For a member that is up but has missed something, such as a change that timed out.
+    pub(super) fn replay_soon(self: &Arc<Self>) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if self.replaying.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (mark, pause) = (Replaying(Arc::downgrade(self)), self.policy.first_probe);
+        runtime.spawn(async move {
+            while let Some(node) = mark.0.upgrade() {
+                let began = Instant::now();
+                let result = node.replay().await;
+                if let Err(error) = &result {
+                    node.request_failed(error, began);
+                }
+                // If it is down, its return replays.
+                if result.is_ok() || node.is_down() {
+                    drop(mark);
+                    // Something may have been missed after the last look.
+                    if result.is_ok() && node.doubtful.load(Ordering::Acquire) {
+                        node.replay_soon();
+                    }
+                    return;
+                }
+                drop(node);
+                tokio::time::sleep(pause).await;
+            }
+        });
+    }
+
+    /// A real write and a real read under the usual deadline: a server may accept connections and answer to its name
+    /// while no real request gets through.
+    async fn works(self: &Arc<Self>) -> Result<(), Error> {
+        let deadline = Instant::now() + self.patience;
+        let token = Bytes::from(format!("{:016x}", chance().to_bits()));
+        self.exchange(write(PROBE_KEY, token, Duration::from_secs(60)), deadline).await?;
+        self.exchange(read(PROBE_KEY), deadline).await?;
+        Ok(())
+    }
+}
+
+/// Tries a member that is down until it works and is up to date, or nobody has it in a list any longer.
+pub(super) async fn probe(node: Weak<Node>) {
+    loop {
+        let wait = match node.upgrade() {
+            Some(node) => node.state().health.probe_wait(chance(), &node.policy),
+            None => return,
+        };
+        tokio::time::sleep(wait).await;
+        let Some(node) = node.upgrade() else { return };
+        if node.works().await.is_err() || node.replay().await.is_err() {
+            continue;
+        }
+        {
+            let mut state = node.state();
+            if !state.journal.is_empty() {
+                continue; // Missed something more while it was brought up to date.
+            }
+            state.health.came_back(Instant::now().into_std());
+            node.down.store(false, Ordering::Relaxed);
+        }
+        node.events.send(Event::Up { member: node.name.clone() });
+        return;
+    }
+}
+
+/// Says that a task replays, until it ends in whatever way.
+struct Replaying(Weak<Node>);
+
+impl Drop for Replaying {
+    fn drop(&mut self) {
+        if let Some(node) = self.0.upgrade() {
+            node.replaying.store(false, Ordering::Release);
+        }
+    }
+}
+
+fn read(key: &'static str) -> Request {
+    Request::Get(Get {
+        key: key.into(),
+        touch: None,
+        vivify: None,
+        refresh_below: None,
+        details: false,
+        no_value: false,
+        no_bump: false,
+    })
+}
+
+fn write(key: &'static str, value: Bytes, ttl: Duration) -> Request {
+    Request::Store(Store {
+        key: key.into(),
+        mode: Mode::Set,
+        value,
+        flags: 0,
+        ttl: Ttl::After(ttl),
+        compare: None,
+        even_if_stale: false,
+        vivify: None,
+        sources: Vec::new(),
+    })
+}
+
+pub(super) fn unix_now() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}
