@@ -73,6 +73,8 @@ fn wall_millis() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Expiry;
+    use std::time::Duration;
 
     #[test]
     fn it_starts_late_enough_and_agrees_with_the_wall_clock() {
@@ -98,5 +100,30 @@ mod tests {
         let base = clock.unix_base.load(Ordering::Relaxed);
         clock.follow(wall_millis() + TOLERANCE / 2);
         assert_eq!(clock.unix_base.load(Ordering::Relaxed), base);
+    }
+
+    #[test]
+    fn a_wall_clock_set_back_moves_unix_time_and_nothing_else() {
+        let clock = Clock::new();
+        let wall = clock.now().unix() * 1000;
+        let at = |seconds| clock.at(clock.start + Duration::from_secs(seconds));
+        let (stored, ten_seconds) = (at(0), Expiry::after(10, at(0)));
+        // An hour, to 1970, a day on: each leap with a second between.
+        for (second, set_to) in [(1, wall - 3_600_000), (2, 0), (3, wall + 86_400_000)] {
+            let before = at(second);
+            clock.follow(set_to);
+            let after = at(second);
+            assert_eq!(after.millis(), before.millis());
+            assert!(after.unix().abs_diff(set_to / 1000 + second) <= Now::EARLIEST / 1000 + 1, "{after:?}");
+            assert!(at(second + 1).millis() > after.millis());
+            assert_eq!(at(second + 1).unix(), after.unix() + 1);
+        }
+        assert!(!ten_seconds.is_over(at(9)));
+        assert!(ten_seconds.is_over(at(11)));
+        // A Unix time is one by the wall clock as it is now.
+        clock.follow(wall - 3_600_000);
+        let soon = Expiry::at_unix(at(20).unix() + 5, at(20));
+        assert!(!soon.is_over(at(24)) && soon.is_over(at(26)));
+        assert!(Expiry::at_unix(stored.unix() - 7200, at(20)).is_over(at(20)));
     }
 }
