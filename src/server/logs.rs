@@ -23,7 +23,7 @@ pub(super) fn start(format: LogFormat) {
     let written = match format {
         LogFormat::Text => {
             let text = Text { timestamps: !is_journal() };
-            layer().event_format(text).with_writer(stderr).log_internal_errors(false).boxed()
+            layer().event_format(text).with_ansi(false).with_writer(stderr).log_internal_errors(false).boxed()
         }
         LogFormat::Json => layer()
             .json()

@@ -77,6 +77,7 @@ mod shard;
 mod sources;
 mod stats;
 mod sweep;
+mod sync;
 mod time;
 mod value;
 mod write;

@@ -2,9 +2,8 @@
 
 mod units;
 
+use super::sync::{AtomicUsize, Mutex, Ordering};
 use memmap2::MmapMut;
-use parking_lot::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use units::Units;
 
@@ -60,7 +59,9 @@ pub(super) struct Pool {
     unit_len: usize,
     units: Mutex<Units>,
     limit: AtomicUsize,
-    /// Bytes charged, kept blocks not included.
+    /// Bytes charged, kept blocks not included. Always changed with acquire and release: who gives a block back keeps it
+    /// first and discharges it then, who charges does that first and looks for kept blocks then, so the later of two
+    /// sees what the other did, and trims.
     used: AtomicUsize,
     /// Blocks given back and kept. Invariant: kept bytes + `used` <= `limit`, or there are none.
     kept: Mutex<Vec<Block>>,
@@ -99,7 +100,8 @@ impl Pool {
 
     pub fn set_limit(&self, bytes: usize) {
         self.limit.store(bytes, Ordering::Relaxed);
-        self.trim();
+        // Nothing, in its order with those who keep blocks by the old limit.
+        self.charge(0);
     }
 
     pub fn used(&self) -> usize {
@@ -118,12 +120,12 @@ impl Pool {
 
     /// Charges bytes that cannot be done without; whoever evicts next makes up for them.
     pub fn charge(&self, bytes: usize) {
-        self.used.fetch_add(bytes, Ordering::Relaxed);
+        self.used.fetch_add(bytes, Ordering::AcqRel);
         self.trim();
     }
 
     pub fn discharge(&self, bytes: usize) {
-        let before = self.used.fetch_sub(bytes, Ordering::Relaxed);
+        let before = self.used.fetch_sub(bytes, Ordering::AcqRel);
         debug_assert!(before >= bytes, "more given back than taken");
     }
 
@@ -136,12 +138,12 @@ impl Pool {
     fn try_charge_block(&self) -> Option<()> {
         let limit = self.limit();
         let fits = |used: usize| used.checked_add(self.block_len).filter(|&sum| sum <= limit);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok().map(|_| ())
+        self.used.fetch_update(Ordering::AcqRel, Ordering::Relaxed, fits).ok().map(|_| ())
     }
 
     /// A block, charged whatever the limit; `None` only if the system has none.
     pub fn block(&self) -> Option<Block> {
-        self.used.fetch_add(self.block_len, Ordering::Relaxed);
+        self.used.fetch_add(self.block_len, Ordering::AcqRel);
         self.block_or_refund()
     }
 
@@ -156,10 +158,17 @@ impl Pool {
 
     /// Takes a block back: a few are kept if the limit leaves room for them, others return to the system.
     pub fn give_back(&self, block: Block) {
+        self.keep(block);
         self.discharge(self.block_len);
+        self.trim();
+    }
+
+    /// Keeps a block that is still charged, or returns it to the system.
+    fn keep(&self, block: Block) {
         let mut kept = self.kept.lock();
-        let bytes = (kept.len() + 1) * self.block_len;
-        if self.has_room(bytes) && bytes <= (self.limit() / 128).max(4 * self.block_len) {
+        let before = kept.len() * self.block_len;
+        let most = (self.limit() / 128).max(4 * self.block_len);
+        if self.has_room(before) && before + self.block_len <= most {
             kept.push(block);
             self.kept_count.store(kept.len(), Ordering::Relaxed);
         }
@@ -220,7 +229,7 @@ impl Pool {
         shares.enumerate().max_by_key(|&(_, share)| share).map_or(0, |(shard, _)| shard)
     }
 
-    fn kept_bytes(&self) -> usize {
+    pub fn kept_bytes(&self) -> usize {
         self.kept_count.load(Ordering::Relaxed) * self.block_len
     }
 
