@@ -12,6 +12,12 @@ pub const NAME: &str = "health";
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// The first byte of what a TLS server says to those who do not speak TLS.
+const TLS_ALERT: char = '\u{15}';
+
+/// What to do about a server that speaks TLS.
+const NO_TLS: &str = "health does not speak TLS: ask where metrics are (http://HOST:9150) or a listener without (-l notls:127.0.0.1)";
+
 /// Bytes of an answer that are looked at.
 const ENOUGH: usize = 256;
 
@@ -52,6 +58,9 @@ fn check(address: &str) -> Result<(), String> {
         let request = format!("GET /readyz HTTP/1.0\r\nHost: {host}\r\n\r\n");
         return judge(&ask(tcp(host)?, &request)?, |line| line.split(' ').nth(1) == Some("200"));
     }
+    if address.starts_with("https://") {
+        return Err(NO_TLS.to_owned());
+    }
     // Who has to say who he is, is told so: an answer too.
     let good = |line: &str| line.starts_with("VERSION ") || line == "CLIENT_ERROR unauthenticated";
     if address.starts_with('/') {
@@ -65,7 +74,11 @@ fn check(address: &str) -> Result<(), String> {
 
 fn tcp(address: &str) -> Result<TcpStream, String> {
     let mut failure = "no such host".to_owned();
-    for address in address.to_socket_addrs().map_err(|error| error.to_string())? {
+    let unknown = |error: std::io::Error| match error.kind() {
+        ErrorKind::InvalidInput => "write HOST:PORT, /PATH of a UNIX socket, or http://HOST:PORT".to_owned(),
+        _ => error.to_string(),
+    };
+    for address in address.to_socket_addrs().map_err(unknown)? {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).and_then(|stream| {
             stream.set_read_timeout(Some(PATIENCE))?;
             stream.set_write_timeout(Some(PATIENCE))?;
@@ -101,7 +114,8 @@ fn ask(mut stream: impl Read + Write, request: &str) -> Result<String, String> {
 fn judge(line: &str, good: impl Fn(&str) -> bool) -> Result<(), String> {
     match line {
         line if good(line) => Ok(()),
-        "" => Err("it closes the connection; is it a TLS port? Ask http://HOST:9150 instead".to_owned()),
+        "" => Err(format!("it closes the connection; {NO_TLS}")),
+        line if line.starts_with(TLS_ALERT) => Err(NO_TLS.to_owned()),
         line => Err(format!("it answers: {}", line.escape_debug())),
     }
 }

@@ -9,7 +9,7 @@
 //!  server ────┘ │                  Only server waits, reads the clock, owns sockets.
 //!    │   │      │                  protocol, store and config use nothing of ours.
 //!    │ metrics, status
-//!    │   │      │
+//!    │   │      │                  Who may use one may use what is below it.
 //!  command ─────┘
 //!    │    │
 //! protocol store

@@ -290,6 +290,9 @@ fn tls() {
     let (exit, said) = refused(&["--ssl-allowed-names", "*.b"]);
     assert_eq!((exit, said.contains("*.b is no name; write a DNS name")), (64, true), "{said}");
 
+    let (exit, said) = refused(&["--ssl-allowed-names", "a.b"]);
+    assert_eq!((exit, said.contains("write -Z")), (64, true), "{said}");
+
     assert_eq!(read(&["-o", ssl]).tls, None);
     assert_eq!(read(&["-Z", "-o", "ssl_chain_cert=/c"]).tls.unwrap().key, PathBuf::from("/c"));
     assert_eq!(refused(&["-Z"]).0, 64);

@@ -409,6 +409,10 @@ impl Draft {
 
     fn settle_tls(&mut self) -> Result<(), Conflict> {
         if !self.tls {
+            if !self.ssl.allowed_names.is_empty() {
+                let message = "--ssl-allowed-names needs TLS; write -Z -o ssl_chain_cert=FILE,ssl_key=FILE";
+                return Err((&["ssl-allowed-names", "enable-ssl"], Error::new(USAGE, message)));
+            }
             let prefixed = self.config.listen.iter().find(|listen| listen.tls != ListenTls::Inherit);
             if self.ssl.chain_cert.is_some() || self.ssl.key.is_some() {
                 self.warnings

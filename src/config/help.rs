@@ -20,7 +20,7 @@ const LISTED: &[(Group, &str)] = &[
     (Group::Metrics, "Metrics and the status page"),
     (Group::Memory, "Memory"),
     (Group::Connections, "Connections"),
-    (Group::Commands, "Commands"),
+    (Group::Commands, "Users and commands"),
     (Group::Process, "Process"),
 ];
 

@@ -67,6 +67,12 @@ impl Error {
         Error::System { action: action.into(), source: source.into() }
     }
 
+    /// For a file of TLS's that cannot be read.
+    pub(super) fn tls_unreadable(file: &Path, error: &io::Error) -> Error {
+        let advice = "name a file that is there and that the server's user may read";
+        Error::tls(file, io::Error::new(error.kind(), format!("{error}; {advice}")))
+    }
+
     /// For a file of TLS's.
     pub(super) fn tls(file: &Path, source: io::Error) -> Error {
         Error::Tls { what: file.display().to_string(), source }

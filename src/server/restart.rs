@@ -9,8 +9,9 @@ use super::log;
 use super::restart_record::{self as record, MAGIC};
 use crate::config::Config;
 use crate::store::{Cursor, Now, Store};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::warn;
@@ -85,7 +86,7 @@ impl MemoryFile {
                 }
             }
         }
-        File::create(&self.path).map(drop).map_err(|error| {
+        create(&self.path).map(drop).map_err(|error| {
             let message = format!("{error}; give -e a file in a directory that can be written");
             io::Error::new(error.kind(), message)
         })
@@ -117,7 +118,7 @@ impl MemoryFile {
 
     fn save_items(&self, store: &Store, now: Now, cancel: &AtomicBool) -> io::Result<bool> {
         let beside = self.beside(".tmp");
-        let mut file = BufWriter::with_capacity(BLOCK, File::create(&beside)?);
+        let mut file = BufWriter::with_capacity(BLOCK, create(&beside)?);
         file.write_all(MAGIC)?;
         let (mut items, mut result) = (0, Ok(()));
         let mut cursor = Cursor::default();
@@ -178,10 +179,16 @@ impl Meta {
     }
 }
 
+/// An empty file that only its user may read: everybody's items are to be in it.
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::{CasChange, Change, Expiry, Key, NewItem, NewValue, Options, Origin};
+    use std::os::unix::fs::PermissionsExt;
 
     const OPTIONS: Options = Options {
         limit: 64 << 20,
@@ -291,6 +298,16 @@ mod tests {
         put(&back, "new", b"v", |_| {});
         let fresh = back.read(key(b"new"), later, |found| found.ok().map(|item| item.cas()));
         assert!(fresh > Some(store.cas_ceiling()), "{fresh:?}");
+    }
+
+    #[test]
+    fn nobody_else_may_read_the_items() {
+        let place = Place::new("mode");
+        let mode = || std::fs::metadata(&place.1.path).expect("it is there").permissions().mode() & 0o777;
+        let store = place.load(now());
+        assert_eq!(mode(), 0o600, "when the server starts");
+        place.save(&store, now());
+        assert_eq!(mode(), 0o600, "when it has stopped");
     }
 
     #[test]

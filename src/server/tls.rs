@@ -176,7 +176,7 @@ fn key(settings: &config::Tls) -> Result<PrivateKeyDer<'static>, Error> {
     /// `ssl_keyformat`: DER.
     const DER: u8 = 2;
     let path = &settings.key;
-    let bytes = std::fs::read(path).map_err(|error| Error::tls(path, error))?;
+    let bytes = std::fs::read(path).map_err(|error| Error::tls_unreadable(path, &error))?;
     if settings.keyformat == DER {
         return PrivateKeyDer::try_from(bytes).map_err(|error| Error::tls(path, io::Error::other(error)));
     }
@@ -187,7 +187,7 @@ fn key(settings: &config::Tls) -> Result<PrivateKeyDer<'static>, Error> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let bytes = std::fs::read(path).map_err(|error| Error::tls(path, error))?;
+    let bytes = std::fs::read(path).map_err(|error| Error::tls_unreadable(path, &error))?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let certificates = certificates.map_err(|error| Error::tls(path, io::Error::other(error)))?;
     if certificates.is_empty() {

@@ -1,11 +1,11 @@
 //! How one item lies in a segment: its header, key and value. Knows bytes only, neither index nor clock.
 //!
 //! ```text
-//!  byte 0      1        2..4      4..     then, each only if its flag is set                             then
-//! ┌─────────┬─────────┬─────────┬───────┬───────┬──────┬──────────┬──────────────┬──────┬─────────┐┌─────┬───────┐
-//! │ flags   │ key len │ last    │ value │ extra │ body │ deadline │ client flags │ CAS  │ sources ││ key │ value │
-//! │         │         │ use     │ len   │ flags │ 8    │ 4 bytes  │ 4 bytes      │ 8    │ 18..    ││     │       │
-//! └─────────┴─────────┴─────────┴───────┴───────┴──────┴──────────┴──────────────┴──────┴─────────┘└─────┴───────┘
+//!  byte 0      1        2..4   4..     then, each only if its flag is set                           then
+//! ┌─────────┬─────────┬──────┬───────┬───────┬─────────┬──────┬──────────┬────────┬─────┬─────────┐┌─────┬───────┐
+//! │ flags   │ key len │ last │ value │ extra │ version │ body │ deadline │ client │ CAS │ sources ││ key │ value │
+//! │         │         │ use  │ len   │ flags │ 1       │ 8    │ 4 bytes  │ flags 4│ 8   │ 18..    ││     │       │
+//! └─────────┴─────────┴──────┴───────┴───────┴─────────┴──────┴──────────┴────────┴─────┴─────────┘└─────┴───────┘
 //! ```
 //! Of a long value only the end is in the record; the body, number and length, is all that comes before it. The
 //! length of what is in the record takes 1 byte below 128, 2 below 16,384, else 3. A dead record keeps its flag byte, with

@@ -269,6 +269,19 @@ fn a_health_check_tells_a_server_that_answers() {
     assert_eq!(health(&nobody.expect("some port is free").to_string()).0, Some(1));
     assert_eq!(health("/no/such/socket").0, Some(1));
     assert_eq!(health("-x").0, Some(64));
+    // What to do is said.
+    assert!(health("nonsense").1.contains("write HOST:PORT"), "{:?}", health("nonsense"));
+    assert!(health(&format!("https://{address}")).1.contains("does not speak TLS"));
+    let tls = TcpListener::bind("127.0.0.1:0").expect("some port is free");
+    let tls_address = tls.local_addr().expect("bound").to_string();
+    let alert = std::thread::spawn(move || {
+        let (mut stream, _) = tls.accept().expect("somebody comes");
+        stream.read_exact(&mut [0; "version\r\n".len()]).expect("a request");
+        stream.write_all(b"\x15\x03\x03\0\x02\x02\x32").expect("it is read");
+    });
+    let (code, message) = health(&tls_address);
+    assert!(code == Some(1) && message.contains("does not speak TLS"), "{message}");
+    alert.join().expect("the server that speaks TLS");
     // A full backlog answers to nobody.
     let silent = TcpListener::bind("127.0.0.1:0").expect("some port is free");
     let (code, message) = health(&silent.local_addr().expect("bound").to_string());
