@@ -190,6 +190,8 @@ fn what_is_wrong_is_named_by_file_and_line_and_says_what_to_write() {
             64,
             "1: memory-limit = \"64\": write a number without quotation marks, as in memory-limit = 10",
         ),
+        ("memory-limit = 2e3", 64, "1: memory-limit = 2e3: write a whole number, as in memory-limit = 10"),
+        ("idle_timeout = 1.5", 64, "1: idle_timeout = 1.5: write a whole number, as in idle_timeout = 10"),
         (
             "conn-limit = true",
             1,

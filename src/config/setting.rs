@@ -22,8 +22,10 @@ pub enum Kind {
     Switch,
     /// true, false, or a number.
     SwitchOrNumber,
-    /// A number.
+    /// A whole number.
     Number,
+    /// A number.
+    Fraction,
     /// Octal digits, as a number or as text.
     Octal,
     /// A number, or text with a unit.
@@ -63,8 +65,10 @@ impl Setting {
             Takes::Flag(_) => Kind::Switch,
             Takes::Maybe(..) => Kind::SwitchOrNumber,
             Takes::Needs(value, _) => match value {
-                "PORT" | "NUM" | "MIB" | "KIB" | "BYTES" | "SECONDS" | "MICROSECONDS" => Kind::Number,
-                "FACTOR" | "RATIO" | "PERCENT" => Kind::Number,
+                "PORT" | "NUM" | "MIB" | "KIB" | "BYTES" | "SECONDS" | "MICROSECONDS" | "PERCENT" => {
+                    Kind::Number
+                }
+                "FACTOR" | "RATIO" => Kind::Fraction,
                 "MODE" => Kind::Octal,
                 "SIZE" => Kind::Size,
                 "ADDRESSES" | "NAMES" | "NETWORKS" | "OPTIONS" => Kind::Texts,

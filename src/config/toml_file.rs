@@ -229,15 +229,19 @@ fn written(kind: Kind, value: &DeValue<'_>) -> Result<String, &'static str> {
         (Kind::Octal, DeValue::Integer(number)) if [8, 10].contains(&number.radix()) => {
             Ok(number.as_str().to_owned())
         }
-        (Kind::Number | Kind::SwitchOrNumber | Kind::Size, DeValue::Integer(number)) => {
+        (Kind::Number | Kind::Fraction | Kind::SwitchOrNumber | Kind::Size, DeValue::Integer(number)) => {
             let number = i64::from_str_radix(number.as_str(), number.radix());
             number.map(|number| number.to_string()).map_err(|_| "write a smaller number")
         }
-        (Kind::Number, DeValue::Float(number)) => Ok(number.as_str().to_owned()),
+        (Kind::Fraction, DeValue::Float(number)) => Ok(number.as_str().to_owned()),
         (Kind::Octal | Kind::Size | Kind::Text | Kind::Texts, DeValue::String(text)) => Ok(text.to_string()),
         (Kind::Switch, _) => Err("write {name} = true or {name} = false"),
         (Kind::SwitchOrNumber, _) => Err("write a number without quotation marks, or true or false"),
-        (Kind::Number, _) => Err("write a number without quotation marks, as in {name} = 10"),
+        // Read up to the dot, or to the e, it would be another number.
+        (Kind::Number, DeValue::Float(_)) => Err("write a whole number, as in {name} = 10"),
+        (Kind::Number | Kind::Fraction, _) => {
+            Err("write a number without quotation marks, as in {name} = 10")
+        }
         (Kind::Octal, _) => Err("write a file mode in octal, \"700\" or \"770\" for example"),
         (Kind::Size, _) => Err("write a size in quotation marks, as in {name} = \"4m\""),
         (Kind::Text, DeValue::Array(_)) => Err("write one value in quotation marks, not a list"),
