@@ -32,7 +32,7 @@ pub enum Kind {
     MultiGet,
     /// `mg` and `ms` with `q`, ten to one, closed by `mn`.
     QuietMeta,
-    /// Sets of keys that were never there.
+    /// Sets of keys that were never there, each asked for at once.
     NewKeys,
 }
 
@@ -43,8 +43,15 @@ pub struct Batch {
     /// Commands, or keys of a multiget.
     pub gets: u32,
     pub sets: u32,
-    /// Where in `request` a number that has never been used goes.
-    pub fresh: Vec<Range<usize>>,
+    /// Where a number that has never been used goes, in `request` twice and in `reply`.
+    pub fresh: Vec<Fresh>,
+}
+
+/// The places of a new key's number: where it is stored, where it is asked for, and where it comes back.
+pub struct Fresh {
+    set: Range<usize>,
+    get: Range<usize>,
+    reply: Range<usize>,
 }
 
 /// What is sent in a case.
@@ -86,7 +93,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "meta", about: "mg/ms quiet, 32 deep, 32 B", kind: Kind::QuietMeta, depth: 32, ..BASE },
         Case {
             name: "evicting",
-            about: "sets of new 500 B items, 32 deep, -m 64",
+            about: "new 500 B items set and got, 32 deep, -m 64",
             kind: Kind::NewKeys,
             depth: 32,
             value: 500,
@@ -135,12 +142,13 @@ impl Case {
         match self.kind {
             Kind::MultiGet => batch.multiget((0..100).map(|_| random.below(self.keys)), self.value),
             Kind::Mixed | Kind::QuietMeta | Kind::NewKeys => {
-                for _ in 0..self.depth {
+                let each = if self.kind == Kind::NewKeys { 2 } else { 1 };
+                for _ in 0..self.depth / each {
                     *turn += 1;
                     let number = random.below(self.keys);
                     let eleventh = turn.is_multiple_of(11);
                     match self.kind {
-                        Kind::NewKeys => batch.set_fresh(self.value),
+                        Kind::NewKeys => batch.set_and_get_fresh(self.value),
                         Kind::QuietMeta if eleventh => batch.quiet_set(number, self.value),
                         Kind::QuietMeta => batch.quiet_get(number, self.value),
                         _ if eleventh => batch.set(number, self.value),
@@ -204,19 +212,29 @@ impl Batch {
         self.sets += 1;
     }
 
-    fn set_fresh(&mut self, len: usize) {
-        let start = self.request.len() + "set key:".len();
+    fn set_and_get_fresh(&mut self, len: usize) {
+        let set = digits(self.request.len() + "set key:".len());
         self.set(0, len);
-        self.fresh.push(start..start + DIGITS);
+        let get = digits(self.request.len() + "get key:".len());
+        let reply = digits(self.reply.len() + "VALUE key:".len());
+        self.get(0, len);
+        self.fresh.push(Fresh { set, get, reply });
     }
 
     /// Writes numbers that have never been used to where they go, counting `last` up.
-    pub fn freshen(&self, request: &mut [u8], last: &mut u64) {
+    pub fn freshen(&self, request: &mut [u8], reply: &mut [u8], last: &mut u64) {
         for place in &self.fresh {
             *last += 1;
-            write_digits(&mut request[place.clone()], *last);
+            write_digits(&mut request[place.set.clone()], *last);
+            write_digits(&mut request[place.get.clone()], *last);
+            write_digits(&mut reply[place.reply.clone()], *last);
         }
     }
+}
+
+/// The place of a key's number that begins here.
+fn digits(start: usize) -> Range<usize> {
+    start..start + DIGITS
 }
 
 fn key(number: usize) -> String {

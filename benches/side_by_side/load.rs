@@ -48,8 +48,9 @@ struct Client {
     begun: Instant,
     /// Batches sent at a fixed rate so far.
     number: u64,
-    /// The batch under way with numbers of its own written into it.
+    /// The batch under way, and its reply, with numbers of its own written into them.
     request: Vec<u8>,
+    reply: Vec<u8>,
 }
 
 /// When batches are sent at a fixed rate.
@@ -215,6 +216,7 @@ impl<'a> Load<'a> {
             begun: Instant::now(),
             number: 0,
             request: Vec::new(),
+            reply: Vec::new(),
         });
         Ok(())
     }
@@ -256,7 +258,8 @@ impl Client {
     fn prepare(&mut self, batch: &Batch, begun: Instant, sent: &mut Sent) {
         if !batch.fresh.is_empty() {
             self.request.clone_from(&batch.request);
-            batch.freshen(&mut self.request, &mut sent.fresh);
+            self.reply.clone_from(&batch.reply);
+            batch.freshen(&mut self.request, &mut self.reply, &mut sent.fresh);
         }
         sent.gets += u64::from(batch.gets);
         sent.sets += u64::from(batch.sets);
@@ -283,7 +286,7 @@ impl Client {
 
     /// Takes what has come, and sees that it is what has to come.
     fn receive(&mut self, batch: &Batch, buffer: &mut [u8]) -> io::Result<bool> {
-        let reply = &batch.reply;
+        let reply = if batch.fresh.is_empty() { &batch.reply } else { &self.reply };
         while self.received < reply.len() {
             let count = match self.stream.read(buffer) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
