@@ -4,6 +4,7 @@ use super::bodies::Bodies;
 use super::eviction::Policy;
 use super::index::{Index, Location, Slot};
 use super::pool::{Block, Pool};
+use super::record::Header;
 use super::segment::{CasSpace, Log};
 use super::sources::{Named, Sources};
 use super::sweep::{Copying, Drain, Look};
@@ -115,8 +116,8 @@ impl Shard {
         now: Now,
         look: impl FnOnce(Lookup<'_, '_>) -> R,
     ) -> R {
-        match self.find(hash, key, now) {
-            Ok(found) => look(Ok(&mut self.item(found.location))),
+        match self.find_record(hash, key, now) {
+            Ok((found, header)) => look(Ok(&mut self.item_of(found.location, header))),
             Err(absent) => look(Err(absent)),
         }
     }
@@ -130,8 +131,8 @@ impl Shard {
         others: &dyn Fn() -> bool,
         decide: impl FnOnce(Lookup<'_, '_>) -> (Change<'v>, R),
     ) -> Updated<R> {
-        let (found, (change, answer)) = match self.find(hash, key, now) {
-            Ok(found) => (Some(found), decide(Ok(&mut self.item(found.location)))),
+        let (found, (change, answer)) = match self.find_record(hash, key, now) {
+            Ok((found, header)) => (Some(found), decide(Ok(&mut self.item_of(found.location, header)))),
             Err(absent) => (None, decide(Err(absent))),
         };
         let target = Target { hash, key, found, now, others };
@@ -189,8 +190,9 @@ impl Shard {
         let mut locations = std::mem::take(&mut self.scan_buffer);
         let next = self.index.scan(*position, limit, |location| locations.push(location));
         for location in locations.drain(..) {
-            if self.absence(location, now).is_none() {
-                visit(&mut self.item(location));
+            let header = self.log.header(location);
+            if self.absence(location, &header, now).is_none() {
+                visit(&mut self.item_of(location, header));
             }
         }
         self.scan_buffer = locations;
@@ -216,13 +218,18 @@ impl Shard {
     }
 
     /// The item of this key, if it may be served. One that may not is discarded.
-    #[inline]
     pub fn find(&mut self, hash: u64, key: Key<'_>, now: Now) -> Result<Found, Absent> {
+        self.find_record(hash, key, now).map(|(found, _)| found)
+    }
+
+    /// The same with its header, which is read once for all that a request asks of it.
+    #[inline]
+    fn find_record(&mut self, hash: u64, key: Key<'_>, now: Now) -> Result<(Found, Header), Absent> {
         self.now = now;
         self.flush_if_due(now);
-        let found = self.lookup(hash, key.as_bytes()).ok_or(Absent::NotFound)?;
-        match self.absence(found.location, now) {
-            None => Ok(found),
+        let (found, header) = self.look_up_record(hash, key.as_bytes()).ok_or(Absent::NotFound)?;
+        match self.absence(found.location, &header, now) {
+            None => Ok((found, header)),
             Some(absent) => {
                 let reason = if absent == Absent::Flushed { Reason::Flushed } else { Reason::Expired };
                 self.discard(found, reason);
@@ -231,20 +238,29 @@ impl Shard {
         }
     }
 
-    #[inline]
     pub fn lookup(&self, hash: u64, key: &[u8]) -> Option<Found> {
-        let (slot, location) = self.index.find(hash, |location| {
-            let (_, record) = self.log.at(location);
-            self.log.header(location).key(record) == key
-        })?;
-        Some(Found { slot, location })
+        self.look_up_record(hash, key).map(|(found, _)| found)
     }
 
-    /// Why the item at this location may not be served, if it may not.
     #[inline]
-    fn absence(&self, location: Location, now: Now) -> Option<Absent> {
+    fn look_up_record(&self, hash: u64, key: &[u8]) -> Option<(Found, Header)> {
+        let mut read = None;
+        let (slot, location) = self.index.find(hash, |location| {
+            let (_, record) = self.log.at(location);
+            let header = Header::read(record);
+            let is_same = header.key(record) == key;
+            if is_same {
+                read = Some(header);
+            }
+            is_same
+        })?;
+        Some((Found { slot, location }, read?))
+    }
+
+    /// Why the item at this location, with this header, may not be served, if it may not.
+    #[inline]
+    fn absence(&self, location: Location, header: &Header, now: Now) -> Option<Absent> {
         let (segment, record) = self.log.at(location);
-        let header = self.log.header(location);
         if segment.sequence < self.flushed_below {
             Some(Absent::Flushed)
         } else if header.expiry().is_over(now) {
@@ -266,9 +282,13 @@ impl Shard {
         self.log.header(location).sources(self.log.at(location).1)
     }
 
-    #[inline]
     pub fn item(&mut self, location: Location) -> Item<'_> {
         let header = self.log.header(location);
+        self.item_of(location, header)
+    }
+
+    #[inline]
+    fn item_of(&mut self, location: Location, header: Header) -> Item<'_> {
         let implied_cas = self.log.implied_cas(location, &header);
         let (_, offset) = self.log.split(location);
         let segment = self.log.at_mut(location);
