@@ -245,6 +245,14 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_given_twice_is_found() {
+        let lease = |cas| Step::Showing(Box::new(Step::Add(String::new(), true)), cas);
+        run(&[(0, 3, lease(7)), (1, 2, lease(8))], false).unwrap_err();
+        run(&[(0, 1, lease(7)), (2, 3, Step::Delete(true)), (4, 5, lease(8))], false).unwrap();
+        run(&[(0, 1, lease(7)), (2, 3, read_cas("", 7))], false).unwrap();
+    }
+
+    #[test]
     fn a_lost_count_is_found() {
         let count = |result| Step::Count(1, Some(result));
         run(&[(0, 1, put("5")), (2, 9, count(7)), (3, 8, count(6))], false).unwrap();

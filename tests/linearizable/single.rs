@@ -98,7 +98,7 @@ impl Client {
             _ => format!("c{}n{}", self.number, self.names),
         };
         let cas = self.seen[at].unwrap_or(1);
-        match self.random.below(22) {
+        match self.random.below(24) {
             0 => self.store("set", key, "", value, |v, _| Some(Step::Put(v))),
             1 => self.store("add", key, "", value, |v, stored| Some(Step::Add(v, stored))),
             2 => self.store("replace", key, "", value, |v, stored| Some(Step::Replace(v, stored))),
@@ -154,7 +154,13 @@ impl Client {
             20 => self.meta_store("ms MA N", key, " MA N0 c", value, |value| {
                 Step::Either(Box::new(Step::Append(value.clone(), true)), Box::new(Step::Add(value, true)))
             }),
-            _ => self.meta_cas(key, value, cas),
+            21 => self.meta_cas(key, value, cas),
+            22 => Self::lease(key),
+            _ => Self::plain("md I", format!("md {key} I\r\n"), Reads::Line, |reply| match &*reply.line {
+                "HD" => Some(Step::MarkStale(true)),
+                "NF" => Some(Step::MarkStale(false)),
+                _ => None,
+            }),
         }
     }
 
@@ -238,6 +244,18 @@ impl Client {
                 Some(Step::Read(Some((value.clone(), reply.cas()))))
             }
             None => (reply.line == "EN").then_some(Step::Read(None)),
+        })
+    }
+
+    /// A get that makes an empty item of a miss. Its maker is told to store: so is the first to read a stale one.
+    fn lease(key: &str) -> Request {
+        Self::plain("mg N", format!("mg {key} v c N100\r\n"), Reads::Meta, |reply| {
+            let has = |flag| reply.line.split(' ').any(|field| field == flag);
+            let value = reply.value.clone()?;
+            Some(match has("W") && !has("X") {
+                true => reply.showing(Step::Add(value, true)),
+                false => Step::Read(Some((value, reply.cas()))),
+            })
         })
     }
 
@@ -360,7 +378,10 @@ fn every_command_of_one_key_is_one_step() {
         "ma N VA",
         "md C EX",
         "md C HD",
+        "md I HD",
+        "md I NF",
         "mg EN",
+        "mg N VA",
         "mg VA",
         "ms C EX",
         "ms C HD",
@@ -373,6 +394,9 @@ fn every_command_of_one_key_is_one_step() {
     ] {
         assert!(outcomes.get(outcome).is_some_and(|&count| count > 0), "never: {outcome}");
     }
+    let made =
+        |op: &Op| matches!(&op.step, Step::Showing(step, _) if **step == Step::Add(String::new(), true));
+    assert!(history.ops.iter().any(made), "no lease was given");
     history.check_keys(|_| true).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
 }
 
