@@ -98,7 +98,7 @@ fn without_memory_from_the_system_stores_are_refused_or_evict() {
         let value = "x".repeat(10_000);
         let large = "y".repeat(900_000);
         let mut store = |number: usize| {
-            let value = if number % 50 == 0 { &large } else { &value };
+            let value = if number.is_multiple_of(50) { &large } else { &value };
             client.say(&format!("set k{number} 0 0 {}\r\n{value}\r\n", value.len()))
         };
         for number in 0..1000 {

@@ -32,8 +32,11 @@ struct Request {
     bytes: String,
     /// What is read: one line, a line and perhaps a value, or lines to END.
     reads: Reads,
-    step: Box<dyn FnOnce(&Reply) -> Option<Step>>,
+    step: Box<Judge>,
 }
+
+/// What a reply says was done; `None` if there is no such reply.
+type Judge = dyn FnOnce(&Reply) -> Option<Step>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reads {
