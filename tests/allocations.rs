@@ -1,5 +1,6 @@
 //! The hot path takes no memory from the allocator.
 
+#[allow(dead_code, reason = "what counts instructions needs more of a case")]
 #[path = "../benches/instructions/hot_path.rs"]
 mod hot_path;
 
