@@ -201,6 +201,11 @@ impl Store {
         self.inner.shards[self.inner.shard(hash)].lock().read(hash, key, now, look)
     }
 
+    /// Whether it holds so much that reads wait for memory, and [`Store::prefetch`] is worth its cost.
+    pub fn is_larger_than_cache(&self) -> bool {
+        self.inner.pool.used() > CACHE_BYTES
+    }
+
     /// Brings what reads of these keys will need into the processor's cache: worth it before reading several keys one
     /// after the other from a store larger than that cache, because the waits for memory then overlap. Changes
     /// nothing.
@@ -427,6 +432,9 @@ impl Inner {
     }
 }
 
+/// About the last cache of a server's processor. What is in it takes less time to wait for, some 20 ns a line, than the
+/// 70 ns of looking a key up once more to fetch it ahead.
+const CACHE_BYTES: usize = 32 << 20;
 /// A shard has at least this much memory: with less, more shards cost hits.
 const SHARD_BYTES: usize = 16 << 20;
 const MAX_SHARDS: usize = 64;

@@ -107,9 +107,13 @@ impl Session {
     }
 }
 
-/// Has the store fetch what the next keys need while they are not needed yet; answers for how many, at least 1.
+/// Has the store fetch what the next keys need while they are not needed yet, if that is worth it; answers for how
+/// many it has been seen to, at least 1.
 fn prefetch(keys: Fields<'_>, context: &Context<'_>) -> usize {
     const KEYS: usize = 32;
+    if !context.engine.store.is_larger_than_cache() {
+        return KEYS;
+    }
     let mut keys = keys.filter_map(Key::new);
     let (Some(first), Some(second)) = (keys.next(), keys.next()) else { return 1 };
     let mut next = [first; KEYS];
