@@ -13,11 +13,11 @@
 //! 92 % full, and is split in two when it has 32 pages. So the whole is about 88 % full at any size, growing costs a
 //! few microseconds at a time, and neither growing nor looking at a region reads any item.
 
+mod pages;
 mod shape;
 
 use super::pool::{Block, Pool};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use pages::FreePages;
 use std::sync::Arc;
 
 /// Bits of a location; the rest of a slot is the tag.
@@ -59,8 +59,8 @@ struct Region {
 pub(super) struct Index {
     pool: Arc<Pool>,
     blocks: Vec<Block>,
-    /// Pages of `blocks` in no region, lowest first.
-    free: BinaryHeap<Reverse<u32>>,
+    /// Pages of `blocks` in no region.
+    free: FreePages,
     regions: Vec<Region>,
     free_regions: Vec<u32>,
     /// By the leading bits of the tag, the region.
@@ -71,7 +71,7 @@ pub(super) struct Index {
     compaction: Option<Compaction>,
 }
 
-/// Moving pages to the front, so that blocks at the end can be given back.
+/// Moving pages to the front, region by region, and then giving the blocks at the end back.
 #[derive(Clone, Copy, Debug)]
 struct Compaction {
     next_region: usize,
@@ -84,7 +84,7 @@ impl Index {
         Index {
             pool,
             blocks: Vec::new(),
-            free: BinaryHeap::new(),
+            free: FreePages::default(),
             regions: vec![region],
             free_regions: Vec::new(),
             directory: vec![0],
@@ -142,6 +142,15 @@ impl Index {
     #[inline]
     pub fn touch(&self, hash: u64) -> Option<Location> {
         self.find(hash, |_| true).map(|(_, location)| location)
+    }
+
+    /// Brings the slots near this hash's home into the processor's cache, without waiting for them: so several can be
+    /// on their way at once. The answer says nothing.
+    #[inline]
+    pub fn fetch(&self, hash: u64) -> u64 {
+        let region = &self.regions[self.region_of(hash) as usize];
+        let home = region.home(hash);
+        if home < region.capacity() { self.slot(region, home) } else { 0 }
     }
 
     /// Changes the location in a slot.
@@ -380,7 +389,7 @@ impl Index {
             at += entries;
         }
         assert_eq!(len, self.len);
-        assert!(self.free.iter().all(|Reverse(page)| seen.insert(*page)), "a page is used or free");
+        assert!(self.free.iter().all(|page| seen.insert(page)), "a page is used or free");
         assert_eq!(pages + self.free.len(), self.blocks.len() * self.pages_per_block());
     }
 }

@@ -332,10 +332,16 @@ impl Store {
     /// Does a bounded slice of the work nobody asks for: gives back the memory of expired and flushed items, and
     /// memory above the limit. True if more is waiting.
     pub fn maintain(&self, now: Now) -> bool {
+        self.maintain_each(now, || ())
+    }
+
+    /// The same, and calls `between` after each shard, while none is locked.
+    pub fn maintain_each(&self, now: Now, mut between: impl FnMut()) -> bool {
         let mut more = false;
         self.inner.sources.shrink();
         for shard in &self.inner.shards {
             more |= shard.lock().maintain(now);
+            between();
         }
         more
     }

@@ -305,8 +305,16 @@ impl Shard {
 
     /// Takes an item that is no longer in the index out of memory and out of the counts.
     pub fn unlink(&mut self, location: Location, reason: Reason) {
-        let item = self.item(location);
-        let (size, fetched, (cas, cas_known)) = (item.size(), item.fetched(), item.cas_known());
+        let (_, record) = self.log.at(location);
+        let header = Header::read(record);
+        if let Some(named) = header.sources(record) {
+            self.sources.release(named);
+        }
+        if header.cas_shown() {
+            let cas = header.cas().unwrap_or_else(|| self.log.implied_cas(location, &header));
+            self.log.forget_cas(cas);
+        }
+        let size = memcached_size(header.key_len(), header.value_len(), header.client_flags() != 0);
         let class = &mut self.stats.classes[class_of(size)];
         class.items -= 1;
         class.bytes -= size as u64;
@@ -315,16 +323,9 @@ impl Shard {
             Reason::Swept => class.crawler_reclaimed += 1,
             Reason::Changed | Reason::Flushed => {}
         }
-        if matches!(reason, Reason::Expired | Reason::Swept) && !fetched {
+        if matches!(reason, Reason::Expired | Reason::Swept) && !header.fetched() {
             class.expired_unfetched += 1;
         }
-        if cas_known {
-            self.log.forget_cas(cas);
-        }
-        if let Some(named) = self.named(location) {
-            self.sources.release(named);
-        }
-        let header = self.log.header(location);
         self.bodies.remove(header.body());
         if self.log.kill(location, &header) {
             let (segment, _) = self.log.split(location);
