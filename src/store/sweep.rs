@@ -311,6 +311,8 @@ impl Shard {
         let mut more = false;
         if self.pool.is_over() && !self.no_evictions && !self.pool.is_poor(self.number) {
             more |= self.evict_one(now) && self.pool.is_over();
+            // Beside what others last reported this one would seem poor next time, as they would beside it.
+            self.report();
         }
         more |= self.look(now);
         more |= self.index.give_back();

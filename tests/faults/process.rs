@@ -129,8 +129,8 @@ fn without_memory_from_the_system_stores_are_refused_or_evict() {
 fn a_server_that_stood_still_goes_on() {
     let server = Started::with(&["-t", "2", "-o", "idle_timeout=60"]);
     let mut client = server.connect();
-    let stored = Instant::now();
     assert_eq!(client.say("set short 0 1 1\r\n1\r\n"), "STORED\r\n");
+    let stored = Instant::now();
     assert_eq!(client.say("set long 0 100 1\r\n1\r\n"), "STORED\r\n");
     server.signal("-STOP");
     client.send("get short long\r\nincr long 1\r\n");
