@@ -2,6 +2,7 @@
 //! Knows no answer.
 
 use super::error::Error;
+use super::http_places::{Place, Places};
 use super::listen;
 use super::shared::Server;
 use super::site::Site;
@@ -20,7 +21,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 use tracing::warn;
@@ -28,8 +29,6 @@ use tracing::warn;
 /// Sockets that wait to be served.
 pub(super) struct Bound(Vec<(TcpListener, SocketAddr)>);
 
-/// Connections at once; more wait to be accepted.
-const CONNECTIONS: usize = 32;
 /// How long a connection may last, from its first byte to the last of the answer. Each serves one request.
 const LASTS: Duration = Duration::from_secs(10);
 /// How long a client may take to ask.
@@ -86,7 +85,7 @@ impl Bound {
             runtime.block_on(async {
                 let site = Arc::new(Site::new(server));
                 tokio::spawn(remember(site.clone()));
-                let places = Arc::new(Semaphore::new(CONNECTIONS));
+                let places = Arc::new(Places::default());
                 for (listener, _) in self.0 {
                     match tokio::net::TcpListener::from_std(listener) {
                         Ok(listener) => drop(tokio::spawn(accept(listener, site.clone(), places.clone()))),
@@ -128,34 +127,32 @@ async fn remember(site: Arc<Site>) {
     }
 }
 
-async fn accept(listener: tokio::net::TcpListener, site: Arc<Site>, places: Arc<Semaphore>) {
+async fn accept(listener: tokio::net::TcpListener, site: Arc<Site>, places: Arc<Places>) {
     loop {
-        // The semaphore is never closed.
-        let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((_, peer)) if !site.admit(peer.ip()) => {}
             Ok((stream, peer)) => {
                 let site = site.clone();
-                tokio::spawn(async move {
+                let serve = |place| async move {
                     // A client that gives up, or takes too long, has nobody to tell.
-                    let _ = tokio::time::timeout(LASTS, welcome(stream, peer.ip(), site)).await;
-                    drop(place);
-                });
+                    let _ = tokio::time::timeout(LASTS, welcome(stream, peer.ip(), &place, site)).await;
+                };
+                places.take(peer.ip(), serve).await;
             }
             Err(_) => tokio::time::sleep(OUT_OF_ROOM).await,
         }
     }
 }
 
-async fn welcome(stream: TcpStream, peer: IpAddr, site: Arc<Site>) {
-    let Some(settings) = site.tls() else { return talk(stream, peer, site).await };
+async fn welcome(stream: TcpStream, peer: IpAddr, place: &Place, site: Arc<Site>) {
+    let Some(settings) = site.tls() else { return talk(stream, peer, place, site).await };
     match TlsAcceptor::from(settings).accept(stream).await {
-        Ok(stream) => talk(stream, peer, site).await,
+        Ok(stream) => talk(stream, peer, place, site).await,
         Err(_) => site.note_failed_handshake(),
     }
 }
 
-async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin, peer: IpAddr, site: Arc<Site>) {
+async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin, peer: IpAddr, place: &Place, site: Arc<Site>) {
     // An answer that could not be written has nobody to tell.
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -166,6 +163,7 @@ async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin, peer: IpAddr, site: A
         .serve_connection(
             TokioIo::new(stream),
             service_fn(|request: Request<Incoming>| {
+                place.has_asked();
                 let site = site.clone();
                 async move {
                     Ok::<_, Infallible>(match site.refuse(&request, peer).await {

@@ -11,6 +11,7 @@ mod desk;
 mod error;
 mod files;
 mod http;
+mod http_places;
 mod limit;
 mod listen;
 mod logs;

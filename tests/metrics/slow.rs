@@ -1,39 +1,68 @@
-//! Scrapers that ask without end: they have a bound, and neither clients nor other scrapers wait for them long.
+//! Scrapers that ask without end: they have a bound, and neither clients nor other scrapers wait for them.
 
-use std::io::Write;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 
-use crate::http::{get, start};
+use socket2::{Domain, Socket, Type};
 
-/// More than may be served at once.
-const SLOW: usize = 40;
+use crate::common::PATIENCE;
+use crate::http::{answer_of, get, start};
+
+/// Many times more than may be served at once.
+const SLOW: usize = 600;
+
+const REQUEST: &[u8] = b"GET /metrics HTTP/1.0\r\nHost: a\r\nX-Slow: a\r\n\r\n";
+
+/// A connection from 127.0.0.`last`, over which this much of a request has been sent.
+fn half_open(last: u8, to: SocketAddr, part: usize) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into()).expect("an address of this machine");
+    socket.connect(&to.into()).expect("metrics are served");
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).expect("a TCP socket");
+    // It may have been closed already.
+    let _ = stream.write_all(&REQUEST[..part]);
+    stream
+}
+
+/// Sends the rest, and reads the status of the answer, if there is one.
+fn finish(mut stream: TcpStream, part: usize) -> Option<u16> {
+    stream.write_all(&REQUEST[part..]).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    (!answer.is_empty()).then(|| answer_of(answer).status)
+}
 
 #[test]
-fn slow_scrapers_are_cut_and_hold_up_nobody() {
+fn slow_scrapers_hold_up_nobody() {
     let (server, address) = start(&["-t", "1"]);
     let mut client = server.connect();
     assert_eq!(client.ask("set a 0 0 1\r\n1"), "STORED");
-    let request = "GET /metrics HTTP/1.1\r\nHost: a\r\nX-Slow: ";
-    let slow: Vec<_> = (0..SLOW)
-        .map(|number| {
-            let mut stream = TcpStream::connect(address).expect("metrics are served");
-            stream.write_all(&request.as_bytes()[..1 + number % request.len()]).expect("the server listens");
-            stream
-        })
-        .collect();
-    let mut ask = || {
-        for _ in 0..100 {
-            assert_eq!(client.ask("mg a v"), "VA 1");
-            assert_eq!(client.read_line(), "1");
-        }
-    };
-    ask();
-    // Behind all of them, so this takes as long as they are given.
-    let answer = get(address, "/metrics");
-    assert_eq!(answer.status, 200);
-    assert!(answer.body.contains("\nmemcached_up 1\n"), "{}", answer.body);
-    ask();
-    drop(slow);
+    let mut slow: Vec<_> =
+        (0..SLOW).map(|number| half_open(1, address, number % (REQUEST.len() - 1))).collect();
+    for path in ["/healthz", "/readyz", "/metrics", "/"] {
+        assert_eq!(get(address, path).status, 200, "{path}");
+    }
+    for _ in 0..100 {
+        assert_eq!(client.ask("mg a v"), "VA 1");
+        assert_eq!(client.read_line(), "1");
+    }
+    // Those who came last have their places still, so nobody waited for their time to be over.
+    let last = slow.pop().expect("there are some");
+    assert_eq!(finish(last, (SLOW - 1) % (REQUEST.len() - 1)), Some(200));
+    assert_eq!(finish(slow.remove(0), 0), None, "the first had to make way");
+}
+
+/// Whoever takes all places takes them from itself.
+#[test]
+fn who_comes_from_elsewhere_keeps_its_place() {
+    let (_server, address) = start(&["-t", "1"]);
+    let part = REQUEST.len() / 2;
+    let first = half_open(1, address, part);
+    let flood: Vec<_> = (0..SLOW).map(|_| half_open(2, address, part)).collect();
+    assert_eq!(get(address, "/healthz").status, 200);
+    assert_eq!(finish(first, part), Some(200));
+    drop(flood);
 }
 
 #[test]
