@@ -8,7 +8,7 @@ use ring::hmac;
 use ring::rand::SystemRandom;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use subtle::{Choice, ConstantTimeEq};
 
@@ -46,20 +46,31 @@ pub enum Answer {
     Unclear(Check),
 }
 
-/// A user and a password that a hash has to be computed for.
+/// A user and a password that a hash has to be computed for. Whoever waits for the verdict keeps it until then: what
+/// nobody keeps is not computed.
 pub struct Check {
     users: Arc<Users>,
     user: Vec<u8>,
     password: Vec<u8>,
     tag: Tag,
+    verdict: OnceLock<Verdict>,
+    /// See [`Check::hears_the_end`].
+    may_have_gone: AtomicBool,
 }
 
-/// Is told what came of a [`Check`].
-pub type Done = Box<dyn FnOnce(bool) + Send>;
+/// What came of a [`Check`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The user has this password.
+    Accepted,
+    /// The user has not, or there is no such user.
+    Refused,
+    /// It was not computed: others came first.
+    Displaced,
+}
 
-/// What came of a check that somebody waits for.
-#[derive(Debug, Default)]
-pub(super) struct Verdict(AtomicU8);
+/// Is told what came of a [`Check`], also if nobody waits for it any more.
+pub type Done = Box<dyn FnOnce(Verdict) + Send>;
 
 impl Users {
     /// Reads a file of `user:password` and `user:hash` lines. Empty lines are passed over; one that says something
@@ -114,6 +125,8 @@ impl Users {
                 user: user.to_vec(),
                 password: password.to_vec(),
                 tag,
+                verdict: OnceLock::new(),
+                may_have_gone: AtomicBool::new(false),
             }),
             false => Answer::No,
         }
@@ -136,15 +149,51 @@ impl Users {
 }
 
 impl Check {
+    /// The user's name.
+    pub fn user(&self) -> &[u8] {
+        &self.user
+    }
+
+    /// The password that is to be checked.
+    pub fn password(&self) -> &[u8] {
+        &self.password
+    }
+
     /// Whether it is the same user with the same password, asked of the same users.
     pub fn is_same(&self, other: &Check) -> bool {
         self.tag.ct_eq(&other.tag).into()
     }
 
+    /// Whether it was asked of these users.
+    pub fn is_of(&self, users: &Arc<Users>) -> bool {
+        Arc::ptr_eq(&self.users, users)
+    }
+
+    /// What came of it, once that is known.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.verdict.get().copied()
+    }
+
+    /// Sets the verdict; only the first call counts.
+    pub fn conclude(&self, verdict: Verdict) {
+        let _ = self.verdict.set(verdict);
+    }
+
+    /// The client sends nothing more. It may still read the answer, or have gone: nobody can tell the one from the other
+    /// before there is an answer.
+    pub fn hears_the_end(&self) {
+        self.may_have_gone.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client may have gone.
+    pub fn may_be_in_vain(&self) -> bool {
+        self.may_have_gone.load(Ordering::Relaxed)
+    }
+
     /// Finds out, which takes milliseconds of computing. A password that is right is known from then on.
-    pub fn run(&self) -> bool {
+    pub fn run(&self) -> Verdict {
         if self.users.knows(&self.tag) {
-            return true;
+            return Verdict::Accepted;
         }
         let hashed = || self.users.users.iter().filter_map(|user| Some((user, user.hash.as_ref()?)));
         let mut own = hashed().filter(|(user, _)| user.name == self.user).peekable();
@@ -153,33 +202,15 @@ impl Check {
             if let Some((_, hash)) = hashed().next() {
                 let _ = hash.is_of(&self.password);
             }
-            return false;
+            return Verdict::Refused;
         }
         match own.find(|(_, hash)| hash.is_of(&self.password)) {
             Some((user, _)) => {
                 let _ = user.tag.set(self.tag);
-                true
+                Verdict::Accepted
             }
-            None => false,
+            None => Verdict::Refused,
         }
-    }
-}
-
-impl Verdict {
-    const YES: u8 = 1;
-    const NO: u8 = 2;
-
-    /// What it is, once there is one.
-    pub(super) fn get(&self) -> Option<bool> {
-        match self.0.load(Ordering::Acquire) {
-            Verdict::YES => Some(true),
-            Verdict::NO => Some(false),
-            _ => None,
-        }
-    }
-
-    pub(super) fn set(&self, accepted: bool) {
-        self.0.store(if accepted { Verdict::YES } else { Verdict::NO }, Ordering::Release);
     }
 }
 
@@ -219,7 +250,7 @@ mod tests {
     fn a_hash_is_computed_until_somebody_has_the_password() {
         let users = users(&[&hashed("ann", "secret"), &hashed("ann", "other"), "bob:plain"]);
         let check = |user: &str, password: &str| match users.ask(user.as_bytes(), password.as_bytes()) {
-            Answer::Unclear(check) => Some(check.run()),
+            Answer::Unclear(check) => Some(check.run() == Verdict::Accepted),
             Answer::Yes => None,
             Answer::No => panic!("{user} is refused for nothing"),
         };

@@ -1,7 +1,7 @@
 //! What all workers share: the store, the settings that commands change, the counts, the connections, the watchers.
 
-use super::auth::attempts::Attempts;
-use super::auth::{Check, Done, Users};
+use super::auth::attempts::{Asker, Attempts};
+use super::auth::{Check, Done, Users, Verdict};
 use super::connections::Connections;
 use super::counts::{Counts, Totals};
 use super::detail::Detail;
@@ -13,6 +13,7 @@ use super::watch::{Classes, WatchHub, Watcher};
 use crate::config::{self, Config, Rules};
 use crate::store::{Eviction, Now, Options, Stats, Store};
 use parking_lot::{Mutex, RwLock};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -42,7 +43,7 @@ pub struct Engine {
     /// What TLS counts.
     pub tls: TlsCounts,
     /// Who may try again to say who it is.
-    pub attempts: Attempts,
+    pub attempts: Arc<Attempts>,
     /// Has a password checked; set by whoever has a thread for it.
     verify: OnceLock<VerifyHook>,
     /// Reads the certificates anew; set by whoever serves TLS.
@@ -59,8 +60,8 @@ pub struct Engine {
 /// Reads the certificates anew, or says in one line why it could not.
 pub type RefreshHook = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
-/// Has a password checked and `Done` told of it, or returns false at once.
-pub type VerifyHook = Box<dyn Fn(Check, Done) -> bool + Send + Sync>;
+/// Has a password checked and `Done` told of it, or returns `None` at once.
+pub type VerifyHook = Box<dyn Fn(Check, Asker, Done) -> Option<Arc<Check>> + Send + Sync>;
 
 /// What TLS counts, whoever serves it.
 #[derive(Debug, Default)]
@@ -108,7 +109,7 @@ impl Engine {
             tuning: Mutex::new(Tuning::new(&config.inert)),
             oldest_live: AtomicU32::new(0),
             tls: TlsCounts::default(),
-            attempts: Attempts::default(),
+            attempts: Arc::default(),
             verify: OnceLock::new(),
             refresh_certificates: OnceLock::new(),
             workers: Mutex::default(),
@@ -154,14 +155,31 @@ impl Engine {
         let _ = self.verify.set(hook);
     }
 
-    /// Has a password checked, at once where there is no thread for it. `done` is told of it; false is that too many
-    /// others wait.
-    pub fn verify(&self, check: Check, done: Done) -> bool {
+    /// Has a password checked for a client from this address, at once where there is no thread for it, and counts it
+    /// against the address if it is wrong. `wake` is called when there is a verdict. `None` is that too many others
+    /// wait.
+    pub fn verify(
+        &self,
+        check: Check,
+        from: Option<IpAddr>,
+        now: Now,
+        wake: impl FnOnce() + Send + 'static,
+    ) -> Option<Arc<Check>> {
+        let attempts = self.attempts.clone();
+        let asker = attempts.asker(from, now);
+        let done: Done = Box::new(move |verdict| {
+            if let (Verdict::Refused, Some(address)) = (verdict, from) {
+                attempts.failed(address, now);
+            }
+            wake();
+        });
         match self.verify.get() {
-            Some(verify) => verify(check, done),
+            Some(verify) => verify(check, asker, done),
             None => {
-                done(check.run());
-                true
+                let verdict = check.run();
+                check.conclude(verdict);
+                done(verdict);
+                Some(Arc::new(check))
             }
         }
     }

@@ -201,7 +201,11 @@ impl Connection {
                             }
                             return Ok(Went::Aside);
                         }
+                        Step::Wait if self.socket.is_broken() => return Ok(Went::Ended),
                         Step::Wait => {
+                            if self.socket.has_ended() {
+                                desk.session.hears_the_end();
+                            }
                             let _ = self.write(desk, worker)?;
                             return Ok(Went::Waiting);
                         }

@@ -52,6 +52,16 @@ impl RingSocket {
         !matches!(self.unread, Unread::Nothing) || self.ended || self.failed.is_some()
     }
 
+    /// Whether the end has been received.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether receiving or sending has failed.
+    pub(super) fn is_broken(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// Takes note of what was received.
     pub(super) fn arrived(&mut self, arrival: Arrival) {
         match arrival {

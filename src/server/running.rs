@@ -125,7 +125,9 @@ impl Running {
         if config.auth_file.is_some() || config.metrics_auth_file.is_some() {
             self.threads.push(self.verifier.start()?);
             let verifier = self.verifier.clone();
-            self.server.engine.on_verify(Box::new(move |check, done| verifier.push(check, done)));
+            self.server
+                .engine
+                .on_verify(Box::new(move |check, asker, done| verifier.push(check, asker, done)));
         }
         self.threads.push(maintenance::start(self.server.clone(), self.end.subscribe())?);
         Ok(())

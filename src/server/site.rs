@@ -1,13 +1,14 @@
 //! What HTTP requests are answered: metrics, the status page, probes. Knows no connection.
 
 use super::shared::Server;
-use crate::command::auth;
+use crate::command::auth::{self, Check, Verdict};
 use crate::config::ListenTls;
 use crate::metrics;
 use crate::metrics::exposition::CONTENT_TYPE;
 use crate::metrics::process::Process;
 use crate::status::Status;
 use crate::status::history::{History, Sample};
+use crate::store::Now;
 use ahash::RandomState;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -65,7 +66,7 @@ impl Site {
     /// The answer to who may not ask: a user and password are wanted, and not there or wrong. Probes need none, as they
     /// are told nothing.
     pub(super) async fn refuse<B>(&self, request: &Request<B>, peer: IpAddr) -> Option<Answer> {
-        let users = self.server.metrics_users.read().clone()?;
+        let mut users = self.server.metrics_users.read().clone()?;
         if PROBES.contains(&request.uri().path()) {
             return None;
         }
@@ -77,25 +78,42 @@ impl Site {
                 "too many wrong passwords from this address\n",
             ));
         }
-        let accepted = match users.ask(&user, &password) {
-            auth::Answer::Yes => true,
-            auth::Answer::No => false,
-            auth::Answer::Unclear(check) => {
-                let (sender, told) = tokio::sync::oneshot::channel();
-                // Nobody is left to tell if the client has gone.
-                let done = Box::new(move |accepted| {
-                    let _ = sender.send(accepted);
-                });
-                if !engine.verify(check, done) {
-                    return Some(plain(StatusCode::SERVICE_UNAVAILABLE, "too many clients are logging in\n"));
+        loop {
+            let verdict = match users.ask(&user, &password) {
+                auth::Answer::Yes => return None,
+                auth::Answer::No => {
+                    engine.attempts.failed(peer, now);
+                    return Some(unauthorized());
                 }
-                told.await.unwrap_or(false)
+                auth::Answer::Unclear(check) => self.verdict(check, peer, now).await,
+            };
+            // It is that of the users who were asked, which others may have taken the place of: these are asked again.
+            let asked = std::mem::replace(&mut users, self.server.metrics_users.read().clone()?);
+            if Arc::ptr_eq(&asked, &users) {
+                return match verdict {
+                    Verdict::Accepted => None,
+                    Verdict::Refused => Some(unauthorized()),
+                    Verdict::Displaced => {
+                        Some(plain(StatusCode::SERVICE_UNAVAILABLE, "too many clients are logging in\n"))
+                    }
+                };
             }
-        };
-        if !accepted {
-            engine.attempts.failed(peer, now);
         }
-        (!accepted).then(unauthorized)
+    }
+
+    async fn verdict(&self, check: Check, peer: IpAddr, now: Now) -> Verdict {
+        let (sender, told) = tokio::sync::oneshot::channel();
+        // Nobody is left to tell if the client has gone.
+        let wake = move || {
+            let _ = sender.send(());
+        };
+        match self.server.engine.verify(check, Some(peer), now, wake) {
+            None => Verdict::Displaced,
+            Some(check) => {
+                let _ = told.await;
+                check.verdict().unwrap_or(Verdict::Displaced)
+            }
+        }
     }
 
     /// Looks at the server, for the plots.

@@ -45,6 +45,8 @@ pub(super) struct Ready {
     readable: bool,
     /// The end will be read sooner or later; the poll does not tell of it again.
     ended: bool,
+    /// Neither side sends any more.
+    broken: bool,
     /// Something can be written, for all that is known.
     writable: bool,
 }
@@ -98,7 +100,7 @@ impl Socket {
                 (Stream::Tls(Box::new(stream)), Some(slot))
             }
         };
-        let ready = Ready { readable: false, ended: false, writable: true };
+        let ready = Ready { readable: false, ended: false, broken: false, writable: true };
         Ok(Socket { stream, ready, _slot: slot })
     }
 
@@ -106,6 +108,7 @@ impl Socket {
     pub(super) fn note(&mut self, event: &Event) {
         self.ready.readable |= event.is_readable();
         self.ready.ended |= event.is_read_closed() || event.is_error();
+        self.ready.broken |= event.is_write_closed() || event.is_error();
         self.ready.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
     }
 
@@ -148,6 +151,22 @@ impl Socket {
     /// Whether TLS has not been agreed on yet.
     pub(super) fn is_handshaking(&self) -> bool {
         matches!(&self.stream, Stream::Tls(stream) if stream.is_handshaking())
+    }
+
+    /// Whether the client has said that it sends nothing more. It may still read.
+    pub(super) fn has_ended(&self) -> bool {
+        match &self.stream {
+            Stream::Ring(socket) => socket.has_ended(),
+            Stream::Tcp(_) | Stream::Unix(_) | Stream::Tls(_) => self.ready.ended,
+        }
+    }
+
+    /// Whether there is nobody to answer any more.
+    pub(super) fn is_broken(&self) -> bool {
+        match &self.stream {
+            Stream::Ring(socket) => socket.is_broken(),
+            Stream::Tcp(_) | Stream::Unix(_) | Stream::Tls(_) => self.ready.broken,
+        }
     }
 
     /// Whether a read may find something, as far as can be told without one.

@@ -1,18 +1,9 @@
-//! Who may connect, by address. Every address of 127.0.0.0/8 is this machine, so clients choose theirs.
+//! Who may connect, by address.
 
 use super::client::Client;
-use super::started::{Started, command, wait_until};
-use socket2::{Domain, Socket, Type};
+use super::started::{Started, command, from, wait_until};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-
-/// A connection from 127.0.0.`last`.
-fn from(last: u8, to: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into()).unwrap();
-    socket.connect(&to.into()).unwrap();
-    socket.into()
-}
 
 fn is_served(last: u8, to: SocketAddr) -> bool {
     let mut stream = from(last, to);

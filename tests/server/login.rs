@@ -1,8 +1,12 @@
 //! Users and passwords over real sockets: files of hashes, who waits for them, and files that are read again.
 
 use super::started::{Started, command, run, wait_until};
+use super::transports::BOTH;
+use socket2::SockRef;
 use std::io::{BufRead, BufReader, Write};
+use std::net::Shutdown;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// A line for a user with this password, as `memcarp hash-password` makes it.
 fn hashed(user: &str, password: &str) -> String {
@@ -61,16 +65,84 @@ fn many_may_come_at_once() {
     assert_eq!(clients[0].stat("auth_errors"), "0");
 }
 
-/// A client that goes away while its password is checked leaves nothing behind.
+/// A line for a user whose password is checked in many milliseconds, as are those of all who are unknown.
+const SLOW: &str =
+    "slow:$argon2id$v=19$m=65536,t=2,p=1$c2FsdHNhbHRzYWx0$Sco+PyWo9EHG/q2z71SS5BbVLkBzuEAHkIvicdoQX+A\n";
+
+/// How a client may go away.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Leaves {
+    /// It closes, and is told nothing any more.
+    WithAnEnd,
+    /// As when it crashes, or closes with something unread.
+    WithAReset,
+}
+
+/// A client that goes away while its password is checked takes nobody's time.
 #[test]
 fn who_does_not_wait_is_forgotten() {
-    let server = start(&hashed("ann", "secret"), &["-t", "1"]);
-    for number in 0..8 {
-        server.connect().send(log_in("ann", &number.to_string()));
+    for transport in BOTH {
+        for leaves in [Leaves::WithAnEnd, Leaves::WithAReset] {
+            let server = start(&(SLOW.to_owned() + &hashed("ann", "secret")), &["--transport", transport]);
+            let gone: Vec<_> = (0..40)
+                .map(|number| {
+                    let mut client = server.connect();
+                    client.send(log_in("eve", &number.to_string()));
+                    client
+                })
+                .collect();
+            let mut client = server.connect();
+            assert_eq!(client.say("get abc\r\n"), "CLIENT_ERROR unauthenticated\r\n");
+            for client in gone {
+                if leaves == Leaves::WithAReset {
+                    SockRef::from(client.stream.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
+                }
+            }
+            assert_eq!(client.say(&log_in("ann", "secret")), "STORED\r\n", "{transport} {leaves:?}");
+            let checked: u32 = client.stat("auth_errors").parse().unwrap();
+            assert!(checked < 20, "{checked} come before who waits: {transport} {leaves:?}");
+            if leaves == Leaves::WithAReset {
+                wait_until("the others to be gone", || client.stat("curr_connections") == "1");
+            }
+        }
     }
+}
+
+/// Whoever sends all it has to say and closes its side is answered all the same.
+#[test]
+fn who_only_listens_is_answered() {
+    for transport in BOTH {
+        let server = start(&hashed("ann", "secret"), &["--transport", transport]);
+        let mut client = server.connect();
+        client.send(log_in("ann", "secret") + "mn\r\n");
+        client.stream.get_ref().shutdown(Shutdown::Write).unwrap();
+        assert_eq!(client.rest(), b"STORED\r\nMN\r\n");
+    }
+}
+
+/// One address has all places in the queue; another comes before its second.
+#[test]
+fn who_guesses_keeps_itself_waiting() {
+    let server = start(&(SLOW.to_owned() + &hashed("ann", "secret") + "bob:plain\n"), &[]);
+    let mut bob = server.connect();
+    assert_eq!(bob.say(&log_in("bob", "plain")), "STORED\r\n");
+    let guessing: Vec<_> = (0..100)
+        .map(|number| {
+            let mut client = server.connect_from(2);
+            client.send(log_in("eve", &number.to_string()));
+            client
+        })
+        .collect();
+    wait_until("all to have asked", || bob.stat("auth_cmds") == "101");
+    let mut answered = || bob.stat("auth_errors").parse::<u32>().unwrap();
+    let before = answered();
+    assert!(before > 20, "some were told to try again");
     let mut client = server.connect();
+    assert_eq!(client.say(&log_in("ann", "wrong")), FAILURE);
     assert_eq!(client.say(&log_in("ann", "secret")), "STORED\r\n");
-    wait_until("the others to be gone", || client.stat("curr_connections") == "1");
+    let meanwhile = answered() - before;
+    assert!(meanwhile < 20, "{meanwhile} of another address come before");
+    drop(guessing);
 }
 
 #[test]

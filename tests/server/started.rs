@@ -1,6 +1,7 @@
 //! A started server process with a directory of its own; both are gone at the end of the test.
 
 use super::client::Client;
+use socket2::{Domain, Socket, Type};
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -80,6 +81,11 @@ impl Started {
         Client::new(TcpStream::connect(self.address()).unwrap())
     }
 
+    /// From 127.0.0.`last`.
+    pub fn connect_from(&self, last: u8) -> Client<TcpStream> {
+        Client::new(from(last, self.address()))
+    }
+
     /// Over `-s socket`.
     pub fn connect_unix(&self) -> Client<UnixStream> {
         Client::new(UnixStream::connect(self.directory.join("socket")).unwrap())
@@ -111,6 +117,14 @@ impl Drop for Started {
             let _ = std::fs::remove_dir_all(&self.directory);
         }
     }
+}
+
+/// A connection from 127.0.0.`last`: every address of 127.0.0.0/8 is this machine.
+pub fn from(last: u8, to: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    socket.into()
 }
 
 pub fn signal(process: u32, name: &str) {

@@ -14,6 +14,15 @@ pub struct Attempts {
     full: Box<[AtomicU64]>,
 }
 
+/// Who wants a password checked, as far as it says who is to come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The address by which attempts are counted; those who come through UNIX sockets have none.
+    pub owner: Option<IpAddr>,
+    /// Wrong attempts that are not forgotten yet, in seconds until they are: 0 to 60.
+    pub owed: u64,
+}
+
 /// Tokens in a full bucket: wrong attempts that may follow one another at once.
 pub const BURST: u64 = 16;
 
@@ -38,6 +47,12 @@ impl Attempts {
         self.bucket(address).load(Ordering::Relaxed) <= now.millis() + (BURST - 1) * REFILL
     }
 
+    /// Who somebody at this address is.
+    pub fn asker(&self, address: Option<IpAddr>, now: Now) -> Asker {
+        let full = address.map_or(0, |address| self.bucket(address).load(Ordering::Relaxed));
+        Asker { owner: address.map(owner), owed: full.saturating_sub(now.millis()).div_ceil(REFILL) }
+    }
+
     /// Takes a token for a wrong attempt.
     pub fn failed(&self, address: IpAddr, now: Now) {
         let now = now.millis();
@@ -47,12 +62,15 @@ impl Attempts {
     }
 
     fn bucket(&self, address: IpAddr) -> &AtomicU64 {
-        // Whoever has one address of IPv6 has its /64.
-        let owner = match address.to_canonical() {
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-            address => address,
-        };
-        &self.full[self.places.hash_one(owner) as usize % BUCKETS]
+        &self.full[self.places.hash_one(owner(address)) as usize % BUCKETS]
+    }
+}
+
+/// Whoever has one address of IPv6 has its /64.
+fn owner(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        address => address,
     }
 }
 
@@ -81,7 +99,9 @@ mod tests {
     #[test]
     fn some_at_once_then_one_a_second() {
         let (attempts, ann) = (Attempts::default(), address("10.0.0.1"));
+        assert_eq!(attempts.asker(Some(ann), at(0)), Asker { owner: Some(ann), owed: 0 });
         assert_eq!(exhaust(&attempts, ann, at(0)), BURST);
+        assert_eq!(attempts.asker(Some(ann), at(0)).owed, BURST);
         assert_eq!(exhaust(&attempts, ann, at(1)), 1);
         assert_eq!(exhaust(&attempts, ann, at(4)), 3);
         assert_eq!(exhaust(&attempts, ann, at(1000)), BURST);

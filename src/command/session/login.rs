@@ -1,7 +1,7 @@
 //! What a client may say before it has said who it is.
 
 use super::{Context, Flow, Input, Session, State, Step};
-use crate::command::auth::{Answer, MAX_TOKEN_LEN, Users, Verdict};
+use crate::command::auth::{Answer, Check, MAX_TOKEN_LEN, Users, Verdict};
 use crate::command::connections::Address;
 use crate::command::output::Output;
 use crate::command::reply::put_error;
@@ -71,37 +71,59 @@ impl Session {
             refuse(Error::AuthenticationFailure, output, context);
             return Flow::Stop(Step::Close);
         }
-        match users.ask(user, password) {
-            Answer::Yes => self.conclude(true, output, context),
-            Answer::No => self.conclude(false, output, context),
-            Answer::Unclear(check) => {
-                let verdict = Arc::new(Verdict::default());
-                let (told, wake) = (verdict.clone(), (context.waker)());
-                let done = Box::new(move |accepted| {
-                    told.set(accepted);
-                    wake();
-                });
-                if context.engine.verify(check, done) {
-                    self.state = State::Verifying(verdict);
-                } else {
-                    refuse(Error::AuthenticationBusy, output, context);
-                }
-            }
-        }
+        self.ask(users, user, password, output, context);
         Flow::On
     }
 
-    /// The client has turned out to be who it says, or not.
-    pub(super) fn conclude(&mut self, accepted: bool, output: &mut Output, context: &Context<'_>) {
-        if accepted {
-            self.authenticated = true;
-            output.put(b"STORED\r\n");
-            return;
+    fn ask(
+        &mut self,
+        users: &Arc<Users>,
+        user: &[u8],
+        password: &[u8],
+        output: &mut Output,
+        context: &Context<'_>,
+    ) {
+        match users.ask(user, password) {
+            Answer::Yes => self.let_in(output),
+            Answer::No => {
+                if let Some(address) = address(context) {
+                    context.engine.attempts.failed(address, context.now);
+                }
+                refuse(Error::AuthenticationFailure, output, context);
+            }
+            Answer::Unclear(check) => {
+                match context.engine.verify(check, address(context), context.now, (context.waker)()) {
+                    Some(check) => self.state = State::Verifying(check),
+                    None => refuse(Error::AuthenticationBusy, output, context),
+                }
+            }
         }
-        if let Some(address) = address(context) {
-            context.engine.attempts.failed(address, context.now);
+    }
+
+    /// What came of a check. It says nothing of users who have taken the place of those that were asked: these are asked
+    /// again.
+    pub(super) fn conclude(
+        &mut self,
+        check: &Check,
+        verdict: Verdict,
+        output: &mut Output,
+        context: &Context<'_>,
+    ) {
+        match context.engine.users() {
+            Some(users) if !check.is_of(&users) => {
+                self.ask(&users, check.user(), check.password(), output, context);
+            }
+            _ => match verdict {
+                Verdict::Accepted => self.let_in(output),
+                Verdict::Refused => refuse(Error::AuthenticationFailure, output, context),
+                Verdict::Displaced => refuse(Error::AuthenticationBusy, output, context),
+            },
         }
-        refuse(Error::AuthenticationFailure, output, context);
+    }
+
+    fn let_in(&mut self, output: &mut Output) {
+        self.authenticated = true;
+        output.put(b"STORED\r\n");
     }
 }
 
@@ -122,19 +144,24 @@ fn address(context: &Context<'_>) -> Option<IpAddr> {
 mod tests {
     use crate::command::Step;
     use crate::command::auth::attempts::BURST;
-    use crate::command::auth::{Check, Done, Users, hash};
+    use crate::command::auth::{Check, Done, Users, Verdict, hash};
     use crate::command::testing::Client;
     use crate::config::Config;
     use std::sync::Arc;
     use std::sync::atomic::Ordering;
 
-    fn client(lines: &str) -> Client {
+    fn read(lines: &str) -> Users {
         let name = lines.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
         let path = std::env::temp_dir().join(format!("memcarp-login-{}-{name}", std::process::id()));
         std::fs::write(&path, lines).expect("written");
-        let client = Client::new(Config::default());
-        client.engine.set_users(Some(Users::read(&path).expect("a good file")));
+        let users = Users::read(&path).expect("a good file");
         let _ = std::fs::remove_file(path);
+        users
+    }
+
+    fn client(lines: &str) -> Client {
+        let client = Client::new(Config::default());
+        client.engine.set_users(Some(read(lines)));
         client
     }
 
@@ -174,22 +201,43 @@ mod tests {
 
     #[test]
     fn a_hash_is_as_good_as_a_password() {
-        let mut client = client(&format!("ann:{}\n", hash::hash(b"secret").expect("random numbers")));
+        let mut client = client(&hashed("ann", "secret"));
         assert_eq!(client.say(&log_in("wrong")), FAILURE);
         assert_eq!(client.say(&log_in("secret")), "STORED|");
         assert_eq!(client.say("get a"), "END|");
     }
 
+    /// What waits to be checked.
+    type Waiting = Arc<parking_lot::Mutex<Vec<(Arc<Check>, Done)>>>;
+
+    /// A client of users with these lines, whose passwords are checked when the test has it done.
+    fn waiting_client(lines: &str) -> (Client, Waiting) {
+        let client = client(lines);
+        let waiting = Waiting::default();
+        let pushed = waiting.clone();
+        client.engine.on_verify(Box::new(move |check, _, done| {
+            let check = Arc::new(check);
+            pushed.lock().push((check.clone(), done));
+            Some(check)
+        }));
+        (client, waiting)
+    }
+
+    fn verify(waiting: &Waiting) {
+        let (check, done) = waiting.lock().pop().expect("pushed");
+        let verdict = check.run();
+        check.conclude(verdict);
+        done(verdict);
+    }
+
+    fn hashed(user: &str, password: &str) -> String {
+        format!("{user}:{}\n", hash::hash(password.as_bytes()).expect("random numbers"))
+    }
+
     /// What a client sends meanwhile waits with it, and is carried out as its own.
     #[test]
     fn a_client_waits_for_its_verdict() {
-        let mut client = client(&format!("ann:{}\n", hash::hash(b"secret").expect("random numbers")));
-        let waiting: Arc<parking_lot::Mutex<Vec<(Check, Done)>>> = Arc::default();
-        let pushed = waiting.clone();
-        client.engine.on_verify(Box::new(move |check, done| {
-            pushed.lock().push((check, done));
-            true
-        }));
+        let (mut client, waiting) = waiting_client(&hashed("ann", "secret"));
         for (password, then) in [
             ("wrong", "CLIENT_ERROR authentication failure|CLIENT_ERROR unauthenticated|"),
             ("secret", "STORED|END|"),
@@ -198,18 +246,64 @@ mod tests {
             assert!(matches!(step, Step::Wait) && answer.is_empty(), "{answer}");
             assert!(matches!(client.steps("get abc"), (answer, Step::Wait) if answer.is_empty()));
             let woken = client.woken.load(Ordering::Relaxed);
-            let (check, done) = waiting.lock().pop().expect("pushed");
-            done(check.run());
+            verify(&waiting);
             assert_eq!(client.woken.load(Ordering::Relaxed), woken + 1);
             assert_eq!(client.say("get abc"), then);
         }
     }
 
+    /// Users who are replaced while a password is checked are not those that count.
+    #[test]
+    fn a_verdict_is_of_the_users_in_force() {
+        let (mut client, waiting) = waiting_client(&hashed("ann", "secret"));
+        let mut log_in_while = |before: &str, after: &str| {
+            client.session = Default::default();
+            client.engine.set_users(Some(read(before)));
+            assert!(matches!(client.steps(&log_in("secret")), (_, Step::Wait)));
+            client.engine.set_users(Some(read(after)));
+            verify(&waiting);
+            let (mut answer, step) = client.steps("get abc");
+            if matches!(step, Step::Wait) {
+                assert_eq!(answer, "");
+                verify(&waiting);
+                answer = client.say("get abc");
+            }
+            answer
+        };
+        let refused = format!("{FAILURE}CLIENT_ERROR unauthenticated|");
+        let (right, wrong) = (hashed("ann", "secret"), hashed("ann", "other"));
+        assert_eq!(log_in_while(&right, &right), "STORED|END|");
+        assert_eq!(log_in_while(&wrong, &right), "STORED|END|");
+        assert_eq!(log_in_while(&wrong, "ann:secret\n"), "STORED|END|");
+        for after in [&wrong, &hashed("bob", "secret"), "ann:other\n"] {
+            assert_eq!(log_in_while(&right, after), refused);
+        }
+    }
+
+    #[test]
+    fn wrong_passwords_count_even_if_nobody_waits_for_the_answer() {
+        let (mut client, waiting) = waiting_client(&hashed("ann", "secret"));
+        for _ in 0..BURST {
+            assert!(matches!(client.steps(&log_in("wrong")), (_, Step::Wait)));
+            client.session = Default::default();
+            verify(&waiting);
+        }
+        assert!(matches!(client.steps(&log_in("wrong")), (answer, Step::Close) if answer == FAILURE));
+    }
+
     #[test]
     fn a_client_is_told_when_too_many_wait() {
-        let mut client = client(&format!("ann:{}\n", hash::hash(b"secret").expect("random numbers")));
-        client.engine.on_verify(Box::new(|_, _| false));
-        assert_eq!(client.say(&log_in("secret")), "SERVER_ERROR too many clients are logging in, try again|");
+        const BUSY: &str = "SERVER_ERROR too many clients are logging in, try again|";
+        let (mut client, waiting) = waiting_client(&hashed("ann", "secret"));
+        assert!(matches!(client.steps(&log_in("secret")), (_, Step::Wait)));
+        let (check, done) = waiting.lock().pop().expect("pushed");
+        check.conclude(Verdict::Displaced);
+        done(Verdict::Displaced);
+        assert_eq!(client.say("get abc"), format!("{BUSY}CLIENT_ERROR unauthenticated|"));
+
+        let mut client = self::client(&hashed("ann", "secret"));
+        client.engine.on_verify(Box::new(|_, _, _| None));
+        assert_eq!(client.say(&log_in("secret")), BUSY);
         assert_eq!(client.say("get abc"), "CLIENT_ERROR unauthenticated|");
     }
 }

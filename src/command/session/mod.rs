@@ -6,7 +6,7 @@ mod keys;
 mod login;
 
 use crate::command::admin::{self, Outcome};
-use crate::command::auth::Verdict;
+use crate::command::auth::Check;
 use crate::command::classic::{self, Getting};
 use crate::command::connections::Connection;
 use crate::command::counts::{Counts, Served, Service};
@@ -90,7 +90,7 @@ enum State {
     /// This many bytes come next, and are dropped.
     Swallowing(usize),
     /// A password is being checked.
-    Verifying(Arc<Verdict>),
+    Verifying(Arc<Check>),
     /// The store is being listed.
     Dumping(Box<Dump>),
     /// The client receives log lines; what it sends is dropped.
@@ -170,11 +170,12 @@ impl Session {
                         Flow::Stop(Step::Read)
                     }
                 }
-                State::Verifying(verdict) => match verdict.get() {
+                State::Verifying(check) => match check.verdict() {
                     None => Flow::Stop(Step::Wait),
-                    Some(accepted) => {
+                    Some(verdict) => {
+                        let check = check.clone();
                         self.state = State::Ready;
-                        self.conclude(accepted, output, context);
+                        self.conclude(&check, verdict, output, context);
                         Flow::On
                     }
                 },
@@ -218,6 +219,13 @@ impl Session {
     pub fn received(&mut self, count: usize) {
         if let State::Receiving(receiving) = &mut self.state {
             receiving.incoming.filled(count);
+        }
+    }
+
+    /// Says that the client sends nothing more. What it has sent is answered all the same.
+    pub fn hears_the_end(&self) {
+        if let State::Verifying(check) = &self.state {
+            check.hears_the_end();
         }
     }
 
