@@ -209,6 +209,56 @@ fn a_burst_of_items_with_one_ttl_gives_its_memory_back_by_itself() {
     cache.store.check();
 }
 
+/// Segments that are over leave the index first and memory after. In between old items are gone, new ones under their
+/// keys are there, and what room is needed is had of the old.
+#[test]
+fn the_store_goes_on_while_a_burst_or_what_was_flushed_is_cleared_away() {
+    for flushed in [false, true] {
+        let mut cache = Cache::new(LIMIT, Eviction::default());
+        for number in 0..80_000 {
+            cache.put(&format!("burst-{number}"), 100, (!flushed).then_some(30));
+        }
+        cache.millis += 31_000;
+        if flushed {
+            cache.store.flush(cache.now(), cache.now());
+        }
+        let mut slices = 0;
+        while cache.store.maintain(cache.now()) {
+            for number in slices * 500..(slices + 1) * 500 {
+                assert!(cache.put(&format!("burst-{number}"), 150, None));
+            }
+            assert!(cache.get(&format!("burst-{}", 79_999 - slices)).is_err());
+            assert_eq!(cache.get(&format!("burst-{}", slices * 250)), Ok(150));
+            slices += 1;
+            cache.store.check();
+        }
+        assert!((10..150).contains(&slices), "{slices} slices");
+        let stats = cache.stats();
+        assert_eq!(cache.items(), slices * 500);
+        assert_eq!(stats.sum(|class| class.evicted), 0, "there was room in what was over");
+        assert!(stats.memory_bytes < 12 << 20, "{} bytes", stats.memory_bytes);
+    }
+}
+
+/// Of long values few are given back at once: the system takes long for each.
+#[test]
+fn long_values_that_have_expired_go_a_few_at_a_time() {
+    let mut cache = Cache::new(64 << 20, Eviction::default());
+    for number in 0..40 {
+        cache.put(&format!("long-{number}"), 1_000_000, Some(30));
+        cache.put(&format!("stays-{number}"), 100, Some(60));
+    }
+    cache.millis += 31_000;
+    let mut items = cache.items();
+    while items > 40 {
+        cache.store.maintain(cache.now());
+        // There are four shards.
+        assert!(items - cache.items() <= 12, "{} of {items} at once", items - cache.items());
+        items = cache.items();
+    }
+    cache.store.check();
+}
+
 #[test]
 fn flushed_items_give_their_memory_back_by_themselves() {
     let cache = Cache::new(64 << 20, Eviction::default());

@@ -60,7 +60,8 @@
 //! bounded: beyond about 1.5 bytes for one stored, only items that were read are copied.
 //!
 //! A shard that holds less than its share never evicts for others; the one that holds most does. Expired items are
-//! cleared away in the background ([`Store::maintain`]), segments whose items have all ended first.
+//! cleared away in the background ([`Store::maintain`]; `expire.rs`), segments whose items have all ended first; and a
+//! segment of those is given up before any other.
 
 mod bodies;
 mod change;
@@ -68,6 +69,7 @@ mod check;
 mod class;
 mod deadlines;
 mod eviction;
+mod expire;
 mod index;
 mod item;
 mod pool;
@@ -83,7 +85,7 @@ mod value;
 mod write;
 
 use ahash::RandomState;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -309,7 +311,10 @@ impl Store {
         mut visit: impl FnMut(&mut Item<'_>),
     ) -> bool {
         let Some(shard) = self.inner.shards.get(cursor.shard) else { return false };
-        if !shard.lock().scan(&mut cursor.position, limit, now, &mut visit) {
+        let mut shard = shard.lock();
+        let more = shard.scan(&mut cursor.position, limit, now, &mut visit);
+        unlock_after_background_work(shard);
+        if !more {
             cursor.shard += 1;
             cursor.position = 0;
         }
@@ -340,7 +345,9 @@ impl Store {
         let mut more = false;
         self.inner.sources.shrink();
         for shard in &self.inner.shards {
-            more |= shard.lock().maintain(now);
+            let mut shard = shard.lock();
+            more |= shard.maintain(now);
+            unlock_after_background_work(shard);
             between();
         }
         more
@@ -436,6 +443,12 @@ impl Inner {
         }
         false
     }
+}
+
+/// Lets a client that waits for a shard have it next: who works on in the background would lock it again before that
+/// client has woken up.
+fn unlock_after_background_work(shard: MutexGuard<'_, Shard>) {
+    MutexGuard::unlock_fair(shard);
 }
 
 /// About the last cache of a server's processor. What is in it takes less time to wait for, some 20 ns a line, than the

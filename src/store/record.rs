@@ -89,6 +89,16 @@ pub(super) enum Found {
     },
 }
 
+impl Found {
+    /// Bytes of the whole record.
+    pub fn len(&self) -> usize {
+        match self {
+            Found::Live(header) => header.len(),
+            Found::Dead { len } => *len,
+        }
+    }
+}
+
 /// An item about to be written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Draft<'a> {

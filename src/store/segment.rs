@@ -68,6 +68,8 @@ pub(super) struct Segment {
     names_sources: bool,
     /// How many updates of sources there had been when it was last searched.
     pub updates_seen: u64,
+    /// All its items are over, and may have left the index already.
+    doomed: bool,
 }
 
 impl Segment {
@@ -81,6 +83,10 @@ impl Segment {
 
     pub fn is_open(&self) -> bool {
         self.open
+    }
+
+    pub fn is_doomed(&self) -> bool {
+        self.doomed
     }
 
     /// Bytes of its memory, as far as it has been written, and of the bodies of its items.
@@ -341,6 +347,7 @@ impl Log {
             next_look: 0,
             names_sources: false,
             updates_seen: 0,
+            doomed: false,
         });
         self.next_sequence += 1;
         id
@@ -356,6 +363,14 @@ impl Log {
         } else {
             self.open[usize::from(place.queue)][usize::from(place.group)][usize::from(place.replacing)] =
                 None;
+        }
+    }
+
+    /// Closes a segment all of whose items are over, and remembers that the index may lose them before the log does.
+    pub fn doom(&mut self, id: u32) {
+        self.close_segment(id);
+        if let Some(segment) = self.segment_mut(id) {
+            segment.doomed = true;
         }
     }
 
@@ -463,10 +478,7 @@ impl Log {
             }
             let found = record::find(segment.record(offset));
             let at = offset;
-            offset += match &found {
-                Found::Live(header) => header.len(),
-                Found::Dead { len } => *len,
-            };
+            offset += found.len();
             Some((at, found))
         })
     }

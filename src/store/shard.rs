@@ -2,12 +2,13 @@
 
 use super::bodies::Bodies;
 use super::eviction::Policy;
+use super::expire::{Look, Wipe};
 use super::index::{Index, Location, Slot};
 use super::pool::{Block, Pool};
 use super::record::Header;
 use super::segment::{CasSpace, Log};
 use super::sources::{Named, Sources};
-use super::sweep::{Copying, Drain, Look};
+use super::sweep::{Copying, Drain};
 use super::write::Target;
 use super::{
     Absent, Change, EvictionHook, Item, Key, Lookup, Now, Options, Stats, Updated, class_of, memcached_size,
@@ -40,6 +41,8 @@ pub(super) struct Shard {
     pub drain: Option<Drain>,
     /// The segment being searched for expired items.
     pub look: Option<Look>,
+    /// How far the wiping of segments that are over as a whole has got.
+    pub wipe: Option<Wipe>,
     /// A buffer for values and records on their way from one place to another.
     pub scratch: Vec<u8>,
     /// A buffer for what a scan is about to show.
@@ -97,6 +100,7 @@ impl Shard {
             spare: None,
             drain: None,
             look: None,
+            wipe: None,
             scratch: Vec::new(),
             scan_buffer: Vec::new(),
             now: Now::new(Now::EARLIEST, 0),

@@ -1,6 +1,9 @@
 //! What the store counts. Each number is kept by one shard and added up when asked for.
 
-use super::CLASS_COUNT;
+use super::record::Header;
+use super::segment::QUEUES;
+use super::shard::Shard;
+use super::{CLASS_COUNT, Now, class_of, memcached_size};
 
 /// Counts of one size class.
 #[derive(Clone, Copy, Debug, Default)]
@@ -147,5 +150,55 @@ impl Stats {
     /// One count, added up over the classes.
     pub fn sum(&self, count: impl Fn(&ClassStats) -> u64) -> u64 {
         self.classes.iter().map(count).sum()
+    }
+
+    /// Counts an item that was looked at in the background.
+    pub(super) fn count_searched(&mut self, header: &Header) {
+        let size = memcached_size(header.key_len(), header.value_len(), header.client_flags() != 0);
+        self.classes[class_of(size)].crawler_items_checked += 1;
+    }
+}
+
+impl Shard {
+    /// Adds this shard's counts to a sum.
+    pub fn add_stats(&self, sum: &mut Stats, now: Now) {
+        let queues = (0..QUEUES as u8).filter_map(|queue| self.log.queue(queue).front());
+        let oldest = queues.filter_map(|&id| self.log.segment(id)).map(|segment| segment.opened).min();
+        let age = u64::from(now.seconds().saturating_sub(oldest.unwrap_or(now.seconds())));
+        for (total, mine) in sum.classes.iter_mut().zip(&self.stats.classes) {
+            total.items += mine.items;
+            total.bytes += mine.bytes;
+            total.evicted += mine.evicted;
+            total.evicted_nonzero += mine.evicted_nonzero;
+            total.evicted_time = total.evicted_time.max(mine.evicted_time);
+            total.evicted_unfetched += mine.evicted_unfetched;
+            total.evicted_active += mine.evicted_active;
+            total.expired_unfetched += mine.expired_unfetched;
+            total.reclaimed += mine.reclaimed;
+            total.crawler_reclaimed += mine.crawler_reclaimed;
+            total.crawler_items_checked += mine.crawler_items_checked;
+            total.out_of_memory += mine.out_of_memory;
+            if mine.items > 0 {
+                total.age = total.age.max(age);
+            }
+        }
+        sum.total_items += self.stats.total_items;
+        sum.index_slots += self.index.capacity() as u64;
+        sum.index_bytes += self.index.bytes() as u64;
+        sum.segments += self.log.segment_count() as u64;
+        sum.segment_bytes += (self.log.segment_count() * self.pool.block_len()) as u64;
+        sum.live_bytes += self.log.live_bytes as u64;
+        sum.large_bytes += self.bodies.bytes() as u64;
+        sum.ghosts += self.policy.ghosts() as u64;
+        sum.stored_bytes += self.stats.stored_bytes;
+        sum.carried_bytes += self.stats.carried_bytes;
+        sum.evicted_age_sum += self.stats.evicted_age_sum;
+        sum.evicted_idle_sum += self.stats.evicted_idle_sum;
+        for (total, mine) in sum.evicted_age.iter_mut().zip(self.stats.evicted_age) {
+            *total += mine;
+        }
+        for (total, mine) in sum.evicted_idle.iter_mut().zip(self.stats.evicted_idle) {
+            *total += mine;
+        }
     }
 }

@@ -1,6 +1,5 @@
-//! Getting memory back: evicting, compacting, and clearing away what has expired or been flushed, a little at a time.
+//! Making room when memory is short: evicting and compacting, a little at a time.
 
-use super::deadlines::Deadlines;
 use super::eviction::{Candidate, Fate};
 use super::index::Location;
 use super::record::{self, Header};
@@ -16,19 +15,6 @@ pub(super) struct Drain {
     at: usize,
     /// All live items are carried on: the segment is given up for its dead ones.
     compact: bool,
-}
-
-/// A segment that is being searched for items that are over, as far as it has been.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
-    pub segment: u32,
-    at: usize,
-    /// Of the items that stay.
-    pub left: Deadlines,
-    /// How many updates of sources there had been when it began.
-    updates: u64,
-    /// Many items of the segment are over.
-    urgent: bool,
 }
 
 /// What had been stored and copied when the time began that counts as lately: so that what was saved long ago is not
@@ -54,10 +40,6 @@ impl Copying {
         }
     }
 }
-
-/// Records looked at in one slice of background work, a batch at a time.
-const SLICE: usize = 512;
-const BATCH: usize = 32;
 
 /// A segment is compacted if less than this percentage of it is live, and dead bytes are more than this part of all.
 /// More would be copied than is won otherwise: at 70 it is at most 2.3 bytes for each one won.
@@ -115,7 +97,7 @@ impl Shard {
     fn drain(&mut self, mut quantum: usize, now: Now) -> bool {
         if self.drain.is_none() {
             self.copying.forget(&self.stats, self.log.segment_count() * self.pool.block_len());
-            let Some((segment, compact)) = self.victim() else { return false };
+            let Some((segment, compact)) = self.victim(now) else { return false };
             self.log.close_segment(segment);
             self.drain = Some(Drain { segment, at: FIRST, compact });
         }
@@ -132,10 +114,7 @@ impl Shard {
             }
             let at = drain.at;
             let found = record::find(segment.record(at));
-            let len = match &found {
-                record::Found::Live(header) => header.len(),
-                record::Found::Dead { len } => *len,
-            };
+            let len = found.len();
             drain.at += len;
             quantum = quantum.saturating_sub(len);
             let drain = *drain;
@@ -147,8 +126,8 @@ impl Shard {
         true
     }
 
-    /// The segment to be given up next, and whether only for its dead items.
-    fn victim(&mut self) -> Option<(u32, bool)> {
+    /// The segment to be given up next, and whether only for its dead items. One that is over as a whole goes first.
+    fn victim(&mut self, now: Now) -> Option<(u32, bool)> {
         let (mut written, mut dead) = (0, 0);
         let mut least: Option<(usize, u32)> = None;
         let mut near: Option<(usize, u32)> = None;
@@ -157,6 +136,9 @@ impl Shard {
         let worth_it = self.pool.block_len() / 100 * below;
         for id in self.log.ids() {
             let Some(segment) = self.log.segment(id) else { continue };
+            if self.is_over(segment, now) {
+                return Some((id, true));
+            }
             written += segment.end();
             bytes[usize::from(segment.queue())] += segment.weight();
             dead += segment.dead_bytes();
@@ -197,8 +179,8 @@ impl Shard {
         let (_, offset) = self.log.split(location);
         let hash = self.hasher.hash_one(header.key(segment.record(offset)));
         let Some((slot, _)) = self.index.find(hash, |other| other == location) else {
-            debug_assert!(false, "a live item is in the index");
-            return;
+            debug_assert!(segment.is_doomed(), "a live item is in the index");
+            return self.unlink(location, Reason::Expired);
         };
         let found = Found { slot, location };
         if segment.sequence < self.flushed_below {
@@ -302,168 +284,9 @@ impl Shard {
             self.pool.give_back(block);
         }
     }
-
-    /// A bounded slice of background work. True if more of it is waiting.
-    pub fn maintain(&mut self, now: Now) -> bool {
-        self.now = now;
-        self.flush_if_due(now);
-        self.report();
-        let mut more = false;
-        if self.pool.is_over() && !self.no_evictions && !self.pool.is_poor(self.number) {
-            more |= self.evict_one(now) && self.pool.is_over();
-            // Beside what others last reported this one would seem poor next time, as they would beside it.
-            self.report();
-        }
-        more |= self.look(now);
-        more |= self.index.give_back();
-        more
-    }
-
-    /// Searches a segment for items that are over; true if that is urgent and not done.
-    fn look(&mut self, now: Now) -> bool {
-        if self.look.is_none() {
-            self.look = self.next_look(now);
-        }
-        for _ in 0..SLICE / BATCH {
-            if !self.look_further(now) {
-                break;
-            }
-        }
-        if self.look.is_none() {
-            self.look = self.next_look(now);
-        }
-        self.look.is_some_and(|look| look.urgent)
-    }
-
-    /// Searches the next [`BATCH`] records, and discards those that are over; false at the end of the segment. The
-    /// index is far from the processor's cache, so all the slots it takes are fetched before the first is waited for.
-    fn look_further(&mut self, now: Now) -> bool {
-        let Some(look) = &mut self.look else { return false };
-        let Some(segment) = self.log.segment(look.segment) else { return false };
-        let flushed = segment.sequence < self.flushed_below;
-        let mut over = [(0, FIRST); BATCH];
-        let mut count = 0;
-        for _ in 0..BATCH {
-            let at = look.at;
-            if at >= segment.end() {
-                break;
-            }
-            let record = segment.record(at);
-            let header = match record::find(record) {
-                record::Found::Dead { len } => {
-                    look.at += len;
-                    continue;
-                }
-                record::Found::Live(header) => header,
-            };
-            look.at += header.len();
-            let hash = || self.hasher.hash_one(header.key(record));
-            let is_outdated =
-                || header.sources(record).is_some_and(|named| !self.sources.is_current(hash(), named));
-            if !flushed && !header.expiry().is_over(now) && !is_outdated() {
-                look.left.add(header.expiry(), header.weight());
-                continue;
-            }
-            let size = memcached_size(header.key_len(), header.value_len(), header.client_flags() != 0);
-            self.stats.classes[class_of(size)].crawler_items_checked += 1;
-            over[count] = (hash(), at);
-            count += 1;
-        }
-        let (id, is_end) = (look.segment, look.at >= segment.end());
-        let over = &over[..count];
-        std::hint::black_box(over.iter().fold(0, |bits, &(hash, _)| bits ^ self.index.fetch(hash)));
-        let reason = if flushed { Reason::Flushed } else { Reason::Swept };
-        for &(hash, at) in over {
-            let location = self.log.location(id, at);
-            if let Some((slot, _)) = self.index.find(hash, |other| other == location) {
-                self.discard(Found { slot, location }, reason);
-            }
-        }
-        if is_end {
-            self.end_look(now);
-        }
-        !is_end
-    }
-
-    /// Takes note of what a search that came to the end of its segment found, unless the segment went with its last
-    /// item.
-    fn end_look(&mut self, now: Now) {
-        let Some(look) = self.look.take() else { return };
-        let Some(segment) = self.log.segment_mut(look.segment) else { return };
-        segment.deadlines = look.left;
-        segment.next_look = now.seconds() + segment.look_interval();
-        segment.updates_seen = look.updates;
-        if segment.live_items == 0 {
-            self.free_segment(look.segment);
-        }
-    }
-
-    /// The segment where most is to be found, if it is time to search one.
-    fn next_look(&self, now: Now) -> Option<Look> {
-        let mut worth_it = None;
-        let updates = self.sources.updates();
-        for id in self.log.ids() {
-            let Some(segment) = self.log.segment(id) else { continue };
-            if segment.live_items == 0 {
-                continue;
-            }
-            let look = |urgent| Look { segment: id, at: FIRST, left: Deadlines::NONE, updates, urgent };
-            if segment.sequence < self.flushed_below || segment.is_over(now) || segment.crowd_is_over(now) {
-                return Some(look(true));
-            }
-            if segment.is_worth_a_look(now, updates) {
-                worth_it = Some(look(false));
-            }
-        }
-        worth_it
-    }
 }
 
 /// 0 for 0, otherwise the number of the highest bit, from 1.
 fn bit_length(seconds: u32) -> usize {
     (32 - seconds.leading_zeros()) as usize
-}
-
-impl Shard {
-    /// Adds this shard's counts to a sum.
-    pub fn add_stats(&self, sum: &mut super::Stats, now: Now) {
-        let queues = (0..QUEUES as u8).filter_map(|queue| self.log.queue(queue).front());
-        let oldest = queues.filter_map(|&id| self.log.segment(id)).map(|segment| segment.opened).min();
-        let age = u64::from(now.seconds().saturating_sub(oldest.unwrap_or(now.seconds())));
-        for (total, mine) in sum.classes.iter_mut().zip(&self.stats.classes) {
-            total.items += mine.items;
-            total.bytes += mine.bytes;
-            total.evicted += mine.evicted;
-            total.evicted_nonzero += mine.evicted_nonzero;
-            total.evicted_time = total.evicted_time.max(mine.evicted_time);
-            total.evicted_unfetched += mine.evicted_unfetched;
-            total.evicted_active += mine.evicted_active;
-            total.expired_unfetched += mine.expired_unfetched;
-            total.reclaimed += mine.reclaimed;
-            total.crawler_reclaimed += mine.crawler_reclaimed;
-            total.crawler_items_checked += mine.crawler_items_checked;
-            total.out_of_memory += mine.out_of_memory;
-            if mine.items > 0 {
-                total.age = total.age.max(age);
-            }
-        }
-        sum.total_items += self.stats.total_items;
-        sum.index_slots += self.index.capacity() as u64;
-        sum.index_bytes += self.index.bytes() as u64;
-        sum.segments += self.log.segment_count() as u64;
-        sum.segment_bytes += (self.log.segment_count() * self.pool.block_len()) as u64;
-        sum.live_bytes += self.log.live_bytes as u64;
-        sum.large_bytes += self.bodies.bytes() as u64;
-        sum.ghosts += self.policy.ghosts() as u64;
-        sum.stored_bytes += self.stats.stored_bytes;
-        sum.carried_bytes += self.stats.carried_bytes;
-        sum.evicted_age_sum += self.stats.evicted_age_sum;
-        sum.evicted_idle_sum += self.stats.evicted_idle_sum;
-        for (total, mine) in sum.evicted_age.iter_mut().zip(self.stats.evicted_age) {
-            *total += mine;
-        }
-        for (total, mine) in sum.evicted_idle.iter_mut().zip(self.stats.evicted_idle) {
-            *total += mine;
-        }
-    }
 }

@@ -1,6 +1,9 @@
 //! Growing, shrinking, splitting and joining the regions of the index, and giving their memory back.
 
-use super::{Compaction, Index, MAX_PAGES, MAX_SLOTS, PAGE_SLOTS, Region, TAG_BITS, TAIL};
+use super::{
+    Compaction, Index, LOCATION_MASK, Location, MAX_PAGES, MAX_SLOTS, PAGE_SLOTS, Region, TAG_BITS, TAIL,
+    home,
+};
 
 /// Most entries of the directory for each region, before a region is split. Hashes that nobody can choose need about
 /// four; if somebody could, a thousand of keys with tags near each other would double the directory again and again.
@@ -8,7 +11,7 @@ const MOST_ENTRIES: usize = 64;
 
 /// Regions whose pages are moved with one lock held, and blocks given to the system: some 100 microseconds for either.
 const REGIONS_AT_ONCE: usize = 16;
-const BLOCKS_AT_ONCE: usize = 2;
+pub(super) const BLOCKS_AT_ONCE: usize = 2;
 
 impl Index {
     /// Gives back memory that has become much more than the slots need, a little at a time. True if more can be done.
@@ -49,7 +52,7 @@ impl Index {
     }
 
     /// Gives some blocks at the end back that no region has pages of. True if there may be more.
-    fn drop_free_blocks(&mut self) -> bool {
+    pub(super) fn drop_free_blocks(&mut self) -> bool {
         for _ in 0..BLOCKS_AT_ONCE {
             if !self.free.remove(self.pages_per_block()) {
                 return false;
@@ -85,22 +88,41 @@ impl Index {
         false
     }
 
-    pub(super) fn shrink(&mut self, region: usize) {
+    /// Gives a region that lies at this hash as many pages as its slots need.
+    pub(super) fn shrink(&mut self, region: usize, hash: u64) {
         let mut slots = [0; MAX_SLOTS];
         let len = self.collect(region, &mut slots);
-        if self.merge(region, &mut slots, len) {
-            return;
+        self.refit(region, hash, &mut slots, len);
+    }
+
+    /// Empties the slots of a region, which lies at this hash, whose locations `keep` does not want.
+    pub(super) fn retain_in_region(&mut self, region: usize, hash: u64, keep: &impl Fn(Location) -> bool) {
+        let mut slots = [0; MAX_SLOTS];
+        let before = self.collect(region, &mut slots);
+        let mut len = 0;
+        for at in 0..before {
+            slots[len] = slots[at];
+            len += usize::from(keep(Location(slots[at] & LOCATION_MASK)));
         }
-        let pages = usize::from(self.regions[region].page_count);
-        let fewer = (len * 100).div_ceil(85 * PAGE_SLOTS).clamp(1, pages);
-        for count in fewer..=pages {
-            // Never more pages than there are: no memory is needed.
-            self.resize(region, count);
-            if self.lay_out(region, &slots[..len]) {
-                return;
-            }
+        if len < before {
+            self.len -= before - len;
+            self.regions[region].len = len as u16;
+            self.refit(region, hash, &mut slots, len);
         }
-        debug_assert!(false, "slots no longer fit where they were");
+    }
+
+    /// Puts what is left of a region's slots into as few pages as they need, together with those of its other half if
+    /// both have become small. Never into more pages than there were, so that no memory is needed.
+    fn refit(&mut self, region: usize, hash: u64, slots: &mut [u64; MAX_SLOTS], mut len: usize) {
+        let Region { depth, page_count, .. } = self.regions[region];
+        if let Some(pages) = fewest_pages(&slots[..len], depth, page_count.into()) {
+            self.resize(region, pages);
+        }
+        while let Some(joined) = self.join(region, hash, slots, len) {
+            len = joined;
+        }
+        let laid_out = self.lay_out(region, &slots[..len]);
+        debug_assert!(laid_out, "slots no longer fit where they were");
     }
 
     /// Two regions of one, each with the slots that are its own. Nothing has changed if that cannot be.
@@ -109,8 +131,10 @@ impl Index {
         if depth >= TAG_BITS {
             return false;
         }
+        let Some(mut first_entry) = slots.first().map(|&slot| self.first_entry(region, slot)) else {
+            return false;
+        };
         let middle = slots.partition_point(|slot| slot << depth >> 63 == 0);
-        let Some(mut first_entry) = self.entry_of(region, slots) else { return false };
         // So the two can be filled without asking for more.
         let missing = 2 * MAX_PAGES - usize::from(self.regions[region].page_count);
         if !self.has_pages(missing) || !self.has_room_for_region() {
@@ -138,7 +162,7 @@ impl Index {
     }
 
     /// Sees that this many pages are free; false if the system has no memory for them.
-    fn has_pages(&mut self, count: usize) -> bool {
+    pub(super) fn has_pages(&mut self, count: usize) -> bool {
         while self.free.len() < count {
             if !self.add_block() {
                 return false;
@@ -165,46 +189,49 @@ impl Index {
         true
     }
 
-    /// The first entry of a region, which holds these slots, in the directory.
-    fn entry_of(&self, region: usize, slots: &[u64]) -> Option<usize> {
-        match slots.first() {
-            Some(slot) => {
-                let entry = (slot >> 1 >> (63 - self.directory_bits)) as usize;
-                let entries = 1usize << (self.directory_bits - u32::from(self.regions[region].depth));
-                Some(entry & !(entries - 1))
-            }
-            None => self.directory.iter().position(|&id| id as usize == region),
-        }
+    /// The first entry in the directory of a region, which lies at this hash.
+    fn first_entry(&self, region: usize, hash: u64) -> usize {
+        let entry = (hash >> 1 >> (63 - self.directory_bits)) as usize;
+        let entries = 1usize << (self.directory_bits - u32::from(self.regions[region].depth));
+        entry & !(entries - 1)
     }
 
-    /// Joins a region that has become small with its other half, if that is small too.
-    fn merge(&mut self, region: usize, slots: &mut [u64; MAX_SLOTS], len: usize) -> bool {
-        let depth = u32::from(self.regions[region].depth);
+    /// Joins a region that has become small with its other half, if that is small too: `slots`, of which `len` are its
+    /// own, become those of both. Answers how many those are; they are not laid out yet.
+    fn join(&mut self, region: usize, hash: u64, slots: &mut [u64; MAX_SLOTS], len: usize) -> Option<usize> {
+        let Region { depth, page_count, .. } = self.regions[region];
         if depth == 0 || len > MAX_SLOTS / 6 {
-            return false;
+            return None;
         }
-        let Some(entry) = self.entry_of(region, &slots[..len]) else { return false };
-        let entries = 1usize << (self.directory_bits - depth);
+        let entry = self.first_entry(region, hash);
+        let entries = 1usize << (self.directory_bits - u32::from(depth));
         let other = self.directory[entry ^ entries] as usize;
         let other_len = usize::from(self.regions[other].len);
-        if u32::from(self.regions[other].depth) != depth || other_len > MAX_SLOTS / 3 {
-            return false;
+        if self.regions[other].depth != depth || other_len > MAX_SLOTS / 3 {
+            return None;
         }
-        let mut others = [0; MAX_SLOTS];
-        self.collect(other, &mut others);
+        let mut both = [0; MAX_SLOTS];
+        let count = self.collect(other, &mut both);
+        debug_assert_eq!(count, other_len);
         if entry & entries == 0 {
-            slots[len..len + other_len].copy_from_slice(&others[..other_len]);
+            both.copy_within(..other_len, len);
+            both[..len].copy_from_slice(&slots[..len]);
         } else {
-            slots.copy_within(..len, other_len);
-            slots[..other_len].copy_from_slice(&others[..other_len]);
+            both[other_len..other_len + len].copy_from_slice(&slots[..len]);
         }
+        let len = len + other_len;
+        let most = usize::from(page_count + self.regions[other].page_count).min(MAX_PAGES);
+        let pages = fewest_pages(&both[..len], depth - 1, most)?;
         self.resize(other, 0);
         self.regions[other].len = 0;
         self.free_regions.push(other as u32);
-        let both = entry & !entries;
-        self.directory[both..both + 2 * entries].fill(region as u32);
+        let first = entry & !entries;
+        self.directory[first..first + 2 * entries].fill(region as u32);
+        self.resize(region, pages);
         self.regions[region].depth -= 1;
-        self.fill(region, &slots[..len + other_len])
+        self.regions[region].len = len as u16;
+        *slots = both;
+        Some(len)
     }
 
     /// Gives a region as many pages as these slots need, and puts them in.
@@ -287,8 +314,9 @@ impl Index {
 
     /// Tells the pool what is held beside the blocks.
     fn recharge(&mut self) {
-        let bytes =
-            self.regions.capacity() * size_of::<Region>() + self.directory.capacity() * 4 + self.free.bytes();
+        let bytes = self.regions.capacity() * size_of::<Region>()
+            + (self.directory.capacity() + self.free_regions.capacity()) * 4
+            + self.free.bytes();
         if bytes > self.charged {
             self.pool.charge(bytes - self.charged);
         } else {
@@ -296,4 +324,13 @@ impl Index {
         }
         self.charged = bytes;
     }
+}
+
+/// The fewest pages, up to `most`, that hold these slots of a region of this depth with a little room to spare.
+fn fewest_pages(slots: &[u64], depth: u8, most: usize) -> Option<usize> {
+    let fewest = (slots.len() * 100).div_ceil(85 * PAGE_SLOTS).max(1);
+    (fewest..=most).find(|pages| {
+        let capacity = pages * PAGE_SLOTS;
+        slots.iter().fold(0, |next, &slot| home(slot, depth, capacity).max(next) + 1) <= capacity
+    })
 }
