@@ -3,7 +3,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use memcarp::store::{
-    Change, Eviction, Expiry, Item, Key, NewItem, NewValue, Now, Options, Short, Store, Value,
+    Change, Eviction, Expiry, Hash, Item, Key, NewItem, NewValue, Now, Options, Short, Store, Value,
 };
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -128,10 +128,15 @@ fn operations(criterion: &mut Criterion) {
                             .zip(&mut names)
                             .map(|(number, bytes)| name(number.wrapping_mul(0x9e37_79b9) % items, bytes))
                             .collect();
+                        let mut hashes = [Hash::default(); TOGETHER];
+                        hashes.iter_mut().zip(&keys).for_each(|(hash, key)| *hash = store.hash(*key));
                         if prefetch {
-                            store.prefetch(&keys);
+                            store.prefetch(&hashes);
                         }
-                        black_box(keys.iter().map(|key| get(&store, *key)).sum::<usize>());
+                        let get = |(key, hash): (&Key<'_>, Hash)| {
+                            store.read_hashed(*key, hash, now(), |item| item.map_or(0, look))
+                        };
+                        black_box(keys.iter().zip(hashes).map(get).sum::<usize>());
                     })
                 });
             });

@@ -8,7 +8,8 @@ use super::reply::{expiry, note_absent, put_error, shown_cas};
 use super::session::Context;
 use crate::protocol::{Arithmetic, Delete, Error, Store, StoreVerb, Touch};
 use crate::store::{
-    Amend, CasChange, Change, Item, Key, Lookup, NewItem, NewValue, Origin, Short, class_of, memcached_size,
+    Amend, CasChange, Change, Hash, Item, Key, Lookup, NewItem, NewValue, Origin, Short, class_of,
+    memcached_size,
 };
 
 /// What the keys of one get have in common.
@@ -21,7 +22,7 @@ pub(super) struct Getting {
 }
 
 /// Answers one key of a get: the item, or nothing.
-pub(super) fn get(key: Key<'_>, get: Getting, output: &mut Output, context: &Context<'_>) {
+pub(super) fn get(key: Key<'_>, hash: Hash, get: Getting, output: &mut Output, context: &Context<'_>) {
     let counts = &context.counts.general;
     let answer = |lookup: Lookup<'_, '_>, output: &mut Output| match note::lookup(key, lookup, context) {
         Ok(item) => {
@@ -51,7 +52,7 @@ pub(super) fn get(key: Key<'_>, get: Getting, output: &mut Output, context: &Con
     match get.touch {
         None => {
             counts.cmd_get.increment();
-            store.read(key, context.now, |lookup| answer(lookup, output));
+            store.read_hashed(key, hash, context.now, |lookup| answer(lookup, output));
         }
         Some(exptime) => {
             counts.cmd_touch.increment();

@@ -138,9 +138,9 @@ impl Index {
         None
     }
 
-    /// Brings the slots near this hash's home into the processor's cache, and answers where its item probably is.
+    /// Where the item of this hash is, if it is there at all and has its tag for itself.
     #[inline]
-    pub fn touch(&self, hash: u64) -> Option<Location> {
+    pub fn probable(&self, hash: u64) -> Option<Location> {
         self.find(hash, |_| true).map(|(_, location)| location)
     }
 

@@ -157,6 +157,10 @@ struct Inner {
     incoming: AtomicUsize,
 }
 
+/// The hash of a key in one store. With the hash of another key, or of another store, a key is not found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hash(u64);
+
 /// Where a [`Store::scan`] goes on.
 #[derive(Clone, Debug, Default)]
 pub struct Cursor {
@@ -199,8 +203,23 @@ impl Store {
     /// Shows the item of this key, or why there is none, to `look`. The item counts as read only if `look` says so
     /// with [`Item::mark_used`].
     pub fn read<R>(&self, key: Key<'_>, now: Now, look: impl FnOnce(Lookup<'_, '_>) -> R) -> R {
-        let hash = self.inner.hash(key);
-        self.inner.shards[self.inner.shard(hash)].lock().read(hash, key, now, look)
+        self.read_hashed(key, self.hash(key), now, look)
+    }
+
+    /// [`Store::read`] for a key whose hash is known.
+    pub fn read_hashed<R>(
+        &self,
+        key: Key<'_>,
+        hash: Hash,
+        now: Now,
+        look: impl FnOnce(Lookup<'_, '_>) -> R,
+    ) -> R {
+        self.inner.shards[self.inner.shard(hash.0)].lock().read(hash.0, key, now, look)
+    }
+
+    /// What this store finds a key by.
+    pub fn hash(&self, key: Key<'_>) -> Hash {
+        Hash(self.inner.hash(key))
     }
 
     /// Whether it holds so much that reads wait for memory, and [`Store::prefetch`] is worth its cost.
@@ -211,13 +230,13 @@ impl Store {
     /// Brings what reads of these keys will need into the processor's cache: worth it before reading several keys one
     /// after the other from a store larger than that cache, because the waits for memory then overlap. Changes
     /// nothing.
-    pub fn prefetch(&self, keys: &[Key<'_>]) {
-        for keys in keys.chunks(TOUCH) {
+    pub fn prefetch(&self, hashes: &[Hash]) {
+        for some in hashes.chunks(TOUCH) {
             let mut hashes = [0; TOUCH];
-            for (hash, key) in hashes.iter_mut().zip(keys) {
-                *hash = self.inner.hash(*key);
+            let hashes = &mut hashes[..some.len()];
+            for (hash, &Hash(some)) in hashes.iter_mut().zip(some) {
+                *hash = some;
             }
-            let hashes = &mut hashes[..keys.len()];
             hashes.sort_unstable_by_key(|&hash| self.inner.shard(hash));
             for of_shard in hashes.chunk_by(|&a, &b| self.inner.shard(a) == self.inner.shard(b)) {
                 self.inner.shards[self.inner.shard(of_shard[0])].lock().touch(of_shard);

@@ -207,16 +207,16 @@ impl Shard {
     /// Brings what a read of these hashes will need into the processor's cache, at most [`TOUCH`] of them. The waits
     /// for memory overlap, as those of one read after another cannot.
     pub fn touch(&self, hashes: &[u64]) {
+        let mut bits = hashes.iter().fold(0, |bits, &hash| bits ^ self.index.fetch(hash));
         let mut locations = [None; TOUCH];
         for (location, &hash) in locations.iter_mut().zip(hashes) {
-            *location = self.index.touch(hash);
+            *location = self.index.probable(hash);
         }
-        let mut bits = 0;
         for location in locations.into_iter().flatten() {
             let (_, record) = self.log.at(location);
-            bits ^= record[0];
+            bits ^= u64::from(record[0]);
             // Of a longer record the second line as well, which often holds the rest of a small value.
-            bits ^= record.get(64).copied().unwrap_or(0);
+            bits ^= u64::from(record.get(64).copied().unwrap_or(0));
         }
         std::hint::black_box(bits);
     }

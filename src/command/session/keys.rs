@@ -5,7 +5,7 @@ use crate::command::classic::{self, Getting};
 use crate::command::output::{Mark, Output};
 use crate::command::reply::put_error;
 use crate::protocol::{self, Error, Fields, MAX_PARTIAL_LINE};
-use crate::store::Key;
+use crate::store::{Hash, Key};
 
 /// How much of an incomplete get line is waited for before its keys are answered as they come.
 const STREAM_KEYS_ABOVE: usize = Session::INPUT_LIMIT / 2;
@@ -50,13 +50,9 @@ impl Session {
         let line = &rest[..line_end.unwrap_or(rest.len())];
         let line = if line_end.is_some() { line.strip_suffix(b"\r").unwrap_or(line) } else { line };
         let mut keys = Fields::new(line);
-        let mut prefetched = 0;
+        let mut ahead = Ahead::new(context);
         loop {
-            if prefetched == 0 {
-                prefetched = prefetch(keys, context);
-            }
-            prefetched -= 1;
-            let before = keys.rest().len();
+            let from_here = keys;
             let Some(field) = keys.next() else { break };
             let may_go_on = line_end.is_none() && keys.rest().is_empty();
             let ends_in_half_a_line_end = may_go_on && field.ends_with(b"\r");
@@ -69,12 +65,13 @@ impl Session {
                 return Flow::On;
             }
             if may_go_on || output.is_full() {
-                input.at += line.len() - before;
+                input.at += line.len() - from_here.rest().len();
                 self.state = State::Getting(getting);
                 return Flow::Stop(if may_go_on { Step::Read } else { Step::Yield });
             }
             if let Some(key) = Key::new(field) {
-                classic::get(key, getting, output, context);
+                let hash = ahead.hash(key, from_here, context);
+                classic::get(key, hash, getting, output, context);
             }
         }
         match line_end {
@@ -107,22 +104,67 @@ impl Session {
     }
 }
 
-/// Has the store fetch what the next keys need while they are not needed yet, if that is worth it; answers for how
-/// many it has been seen to, at least 1.
-fn prefetch(keys: Fields<'_>, context: &Context<'_>) -> usize {
-    const KEYS: usize = 32;
-    if !context.engine.store.is_larger_than_cache() {
-        return KEYS;
+/// Keys looked ahead at.
+const AHEAD: usize = 32;
+
+/// The hashes of the next keys of a line. From a store larger than the cache, what their lookups need is fetched for
+/// several at once.
+struct Ahead {
+    is_worth_it: bool,
+    hashes: [Hash; AHEAD],
+    at: usize,
+    count: usize,
+}
+
+impl Ahead {
+    fn new(context: &Context<'_>) -> Ahead {
+        let is_worth_it = context.engine.store.is_larger_than_cache();
+        Ahead { is_worth_it, hashes: [Hash::default(); AHEAD], at: 0, count: 0 }
     }
-    let mut keys = keys.filter_map(Key::new);
-    let (Some(first), Some(second)) = (keys.next(), keys.next()) else { return 1 };
-    let mut next = [first; KEYS];
-    next[1] = second;
-    let mut count = 2;
-    for (slot, key) in next[2..].iter_mut().zip(keys) {
-        *slot = key;
-        count += 1;
+
+    /// The hash of `key`, with which `fields` begin. To be asked for each key of the line in turn.
+    fn hash(&mut self, key: Key<'_>, fields: Fields<'_>, context: &Context<'_>) -> Hash {
+        let store = &context.engine.store;
+        if !self.is_worth_it {
+            return store.hash(key);
+        }
+        if self.at == self.count {
+            self.at = 0;
+            self.count = 0;
+            for (hash, key) in self.hashes.iter_mut().zip(fields.filter_map(Key::new)) {
+                *hash = store.hash(key);
+                self.count += 1;
+            }
+            if self.count > 1 {
+                store.prefetch(&self.hashes[..self.count]);
+            }
+        }
+        self.at += 1;
+        self.hashes[self.at - 1]
     }
-    context.engine.store.prefetch(&next[..count]);
-    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::Client;
+    use crate::config::Config;
+
+    #[test]
+    fn a_get_of_many_keys_is_answered_alike_from_a_store_larger_than_the_cache() {
+        let mut client = Client::new(Config { item_max: 2 << 20, ..Config::default() });
+        let keys: Vec<String> = (0..100).map(|number| format!("key{number}")).collect();
+        for key in keys.iter().step_by(3) {
+            client.say(&format!("set {key} 0 0 6\r\n{key:<6}"));
+        }
+        // Twice in a line, and with blanks to spare.
+        let line = format!("get  {}   {} ", keys.join(" "), keys.join("  "));
+        let small = client.say(&line);
+        assert!(small.contains("VALUE key99 0 6|key99 |VALUE key0 0 6|key0  |"), "{small}");
+        let long = "x".repeat(1 << 20);
+        for number in 0..40 {
+            client.say(&format!("set long{number} 0 0 {}\r\n{long}", long.len()));
+        }
+        assert!(client.engine.store.is_larger_than_cache());
+        assert_eq!(client.say(&line), small);
+    }
 }
