@@ -362,7 +362,7 @@ impl Store {
     /// The same, and calls `between` after each shard, while none is locked.
     pub fn maintain_each(&self, now: Now, mut between: impl FnMut()) -> bool {
         let mut more = false;
-        self.inner.sources.shrink();
+        self.inner.sources.give_back();
         for shard in &self.inner.shards {
             let mut shard = shard.lock();
             more |= shard.maintain(now);

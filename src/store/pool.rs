@@ -156,6 +156,20 @@ impl Pool {
         block
     }
 
+    /// Memory of another length than a block's, charged whatever the limit; `None` if the system has none.
+    pub fn try_map(&self, len: usize) -> Option<Block> {
+        let memory = Block::map(len)?;
+        self.charge(len);
+        Some(memory)
+    }
+
+    /// Returns such memory to the system.
+    pub fn unmap(&self, memory: Block) {
+        let len = memory.bytes().len();
+        drop(memory);
+        self.discharge(len);
+    }
+
     /// Takes a block back: a few are kept if the limit leaves room for them, others return to the system.
     pub fn give_back(&self, block: Block) {
         self.keep(block);

@@ -19,23 +19,24 @@
 //! Invariants: a source is in the table exactly while some live item or [`Derivation`] names it, and `dependents`
 //! is how many do. The table is locked inside shards' locks, never around them.
 
+mod table;
+
 use super::pool::Pool;
-use ahash::RandomState;
-use dashmap::{DashMap, Entry};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use table::Table;
+
 /// Most sources, direct and taken over, that an item remembers one by one. An item with more is outdated by any
-/// update of anything: too much, never too little.
+/// update of anything: too much, never too little. So is one that names a source for which there is no memory.
 pub(super) const MAX_REMEMBERED: usize = 1000;
 
 /// The sources that live items name.
 #[derive(Debug)]
 pub(super) struct Sources {
-    pool: Arc<Pool>,
-    table: DashMap<u64, Source, RandomState>,
+    table: Table,
     clock: AtomicU64,
     /// How many namings there are, so that servers without any pay one branch.
     named: AtomicUsize,
@@ -61,26 +62,10 @@ impl Latest {
     }
 }
 
-#[derive(Debug)]
-struct Source {
-    /// Live items and derivations that name it; never 0 in the table.
-    dependents: usize,
-    /// Stamp of its last update since it has been in the table; 0 if there was none.
-    updated: u64,
-}
-
-/// Bytes charged for a source: its entry and a byte of the table's own, at the load a growing table has at worst:
-/// half of seven eighths.
-const SOURCE_BYTES: usize = (size_of::<(u64, Source)>() + 1) * 16 / 7;
-
-/// Parts of the table that are locked, and grow, on their own: none may take long to grow.
-const PARTS: usize = 256;
-
 impl Sources {
     pub fn new(pool: Arc<Pool>) -> Sources {
         Sources {
-            pool,
-            table: DashMap::with_hasher_and_shard_amount(RandomState::default(), PARTS),
+            table: Table::new(pool),
             clock: AtomicU64::new(0),
             named: AtomicUsize::new(0),
             catch_all: AtomicUsize::new(0),
@@ -110,8 +95,7 @@ impl Sources {
         if self.named.load(Ordering::SeqCst) == 0 && self.catch_all.load(Ordering::SeqCst) == 0 {
             return;
         }
-        if let Some(mut source) = self.table.get_mut(&hash) {
-            source.updated = self.tick();
+        if self.table.update(hash, || self.tick()) {
             self.updates.fetch_add(1, Ordering::Relaxed);
         }
         // Looked at after the entry, as `Derivation::take_over` looks at the entries after it has set it.
@@ -141,7 +125,7 @@ impl Sources {
         }
         hashes.all(|hash| {
             // A source that is missing would break the table's invariant; not serving is the safe answer.
-            Some(hash) == own || self.table.get(&hash).is_some_and(|source| source.updated <= stamp)
+            Some(hash) == own || self.table.updated(hash).is_some_and(|updated| updated <= stamp)
         })
     }
 
@@ -177,30 +161,29 @@ impl Sources {
         self.updates.load(Ordering::Relaxed)
     }
 
-    /// Bytes charged to the pool.
-    pub fn charged(&self) -> usize {
-        self.table.len() * SOURCE_BYTES
+    /// Gives back memory that no source is in any more.
+    pub fn give_back(&self) {
+        self.table.give_back();
     }
 
-    /// Gives back memory of a table that has become much smaller.
-    pub fn shrink(&self) {
-        if self.table.capacity() > 1024 && self.table.len() < self.table.capacity() / 4 {
-            self.table.shrink_to_fit();
-        }
+    /// Bytes charged to the pool.
+    pub fn charged(&self) -> usize {
+        self.table.charged()
     }
 
     /// Recounts who names what, given a way to show all items, and panics where the table is wrong.
     pub fn check(&self, each: impl FnOnce(&mut dyn FnMut(Named<'_>))) {
-        let mut dependents: HashMap<u64, usize> = HashMap::new();
+        let mut dependents: HashMap<u64, u64> = HashMap::new();
         let mut catch_all = 0;
         each(&mut |named| {
             named.hashes().for_each(|hash| *dependents.entry(hash).or_default() += 1);
             catch_all += usize::from(named.catch_all());
         });
-        let known: HashMap<u64, usize> =
-            self.table.iter().map(|source| (*source.key(), source.dependents)).collect();
-        let sum: usize = known.values().sum();
-        assert_eq!(self.named(), sum, "namings are those of all sources");
+        let mut known = HashMap::new();
+        self.table.each(|source| assert_eq!(known.insert(source.hash, source.dependents), None));
+        let sum: u64 = known.values().sum();
+        assert_eq!(self.named() as u64, sum, "namings are those of all sources");
+        assert_eq!(self.len(), known.len());
         assert_eq!(self.catch_all.load(Ordering::SeqCst), catch_all);
         assert_eq!(known, dependents, "a source has the dependents that name it");
     }
@@ -209,24 +192,18 @@ impl Sources {
         self.clock.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    fn name_one(&self, hash: u64) {
+    /// False if the system has no memory for another source.
+    fn name_one(&self, hash: u64) -> bool {
         self.named.fetch_add(1, Ordering::SeqCst);
-        let mut source = self.table.entry(hash).or_insert(Source { dependents: 0, updated: 0 });
-        source.dependents += 1;
-        if source.dependents == 1 {
-            self.pool.charge(SOURCE_BYTES);
+        let is_named = self.table.name(hash);
+        if !is_named {
+            self.named.fetch_sub(1, Ordering::SeqCst);
         }
+        is_named
     }
 
     fn release_one(&self, hash: u64) {
-        // In one step: between two, another naming would find a source without dependents.
-        if let Entry::Occupied(mut source) = self.table.entry(hash) {
-            source.get_mut().dependents -= 1;
-            if source.get().dependents == 0 {
-                source.remove();
-                self.pool.discharge(SOURCE_BYTES);
-            }
-        }
+        self.table.release(hash);
         self.named.fetch_sub(1, Ordering::SeqCst);
     }
 }
@@ -300,10 +277,9 @@ impl Derivation {
         if self.catch_all || self.hashes.contains(&hash) {
             return;
         }
-        if self.hashes.len() == MAX_REMEMBERED {
+        if self.hashes.len() == MAX_REMEMBERED || !self.sources.name_one(hash) {
             return self.set_catch_all();
         }
-        self.sources.name_one(hash);
         self.hashes.push(hash);
     }
 

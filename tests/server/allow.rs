@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::started::{Started, command, from, wait_until};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
 fn is_served(last: u8, to: SocketAddr) -> bool {
     let mut stream = from(last, to);
@@ -18,20 +18,6 @@ fn addresses(server: &Started) -> Vec<SocketAddr> {
     words.split(", ").map(|address| address.parse().unwrap()).collect()
 }
 
-fn not_allowed(client: &mut Client<TcpStream>) -> String {
-    let stat = "STAT connections_not_allowed ";
-    client.send("stats memcarp\r\n");
-    let mut found = String::new();
-    loop {
-        let line = client.line();
-        match line.strip_prefix(stat) {
-            Some(count) => found = count.trim_end().to_owned(),
-            None if line == "END\r\n" => return found,
-            None => {}
-        }
-    }
-}
-
 #[test]
 fn who_is_not_named_is_closed_and_counted() {
     let server = Started::with(&["--allow", "127.0.0.2,10.0.0.0/8"]);
@@ -40,7 +26,7 @@ fn who_is_not_named_is_closed_and_counted() {
     let total = client.stat("total_connections");
     for count in ["1", "2"] {
         assert!(!is_served(1, server.address()));
-        assert_eq!(not_allowed(&mut client), count);
+        assert_eq!(client.own_stat("connections_not_allowed"), count);
     }
     assert_eq!(client.stat("total_connections"), total, "they have not become connections");
     assert_eq!(client.stat("rejected_connections"), "0");

@@ -65,6 +65,12 @@ impl<S: Stream> Client<S> {
         self.find_stat(name).unwrap_or_else(|| panic!("no {name} in stats"))
     }
 
+    /// A value of `stats memcarp`.
+    pub fn own_stat(&mut self, name: &str) -> String {
+        self.send("stats memcarp\r\n");
+        self.find_stat(name).unwrap_or_else(|| panic!("no {name} in stats memcarp"))
+    }
+
     /// `stats conns`: what the connection with this end is doing, if it is there.
     pub fn state_of(&mut self, end: std::net::SocketAddr) -> Option<String> {
         self.send("stats conns\r\n");

@@ -1,8 +1,6 @@
 //! Resident memory of a server that is filled again and again: containers with a limit of 1.2 times -m live.
 
-use super::started::Started;
-
-const LIMIT: u64 = 128 << 20;
+use super::started::{Started, wait_until};
 
 /// What the released program itself takes, which is larger with debugging information and so not counted here.
 const PROGRAM: u64 = 5 << 20;
@@ -16,6 +14,7 @@ fn resident(process: u32) -> u64 {
 
 #[test]
 fn resident_memory_stays_under_its_limit_whatever_sizes_follow_each_other() {
+    const LIMIT: u64 = 128 << 20;
     let server = Started::with(&["-m", "128"]);
     let mut client = server.connect();
     let mut number = 0;
@@ -42,4 +41,38 @@ fn resident_memory_stays_under_its_limit_whatever_sizes_follow_each_other() {
         assert!(now + PROGRAM <= LIMIT + LIMIT / 5, "values of {value_len} bytes: {now} bytes resident");
     }
     assert!(client.stat("evictions").parse::<u64>().unwrap() > 100_000);
+}
+
+/// Items that each name a source of their own, then plain ones in their place, then none. With `-m 64` what the limit
+/// allows beside `-m`, and the program, is under a fifth of it.
+#[test]
+fn what_is_kept_of_sources_counts_and_comes_back() {
+    const LIMIT: u64 = 16 << 20;
+    const MOST: u64 = LIMIT + LIMIT / 50 + (3 << 20);
+    let server = Started::with(&["-m", "16"]);
+    let mut client = server.connect();
+    let value = "v".repeat(400);
+    let kinds: [(usize, &dyn Fn(usize) -> String); 2] = [
+        (225_000, &|number| format!("ms k{number} 1 q Dsource:{number}\r\nv\r\n")),
+        (50_000, &|number| format!("ms p{number} 400 q\r\n{value}\r\n")),
+    ];
+    for (items, command) in kinds {
+        for first in (0..items).step_by(5000) {
+            let batch: String = (first..first + 5000).map(command).collect();
+            assert_eq!(client.say(&(batch + "mn\r\n")), "MN\r\n");
+            let now = resident(server.process.id());
+            assert!(now <= MOST, "after {first} items: {now} bytes resident");
+        }
+        let sources: u64 = client.own_stat("expire_on_update_sources").parse().unwrap();
+        println!("{sources} sources, {} bytes resident", resident(server.process.id()));
+        assert_eq!(sources > 125_000, items == 225_000, "{sources} sources");
+    }
+    assert_eq!(client.say("flush_all\r\n"), "OK\r\n");
+    let mut counted = || client.own_stat("memory_bytes").parse::<u64>().unwrap();
+    while counted() > LIMIT / 8 {
+        let before = counted();
+        wait_until("more to be given back", || counted() < before);
+    }
+    let left = resident(server.process.id());
+    assert!(left < LIMIT / 4, "{left} bytes resident");
 }
