@@ -14,7 +14,7 @@ use crate::config::{self, Config, Rules};
 use crate::store::{Eviction, Now, Options, Stats, Store};
 use parking_lot::{Mutex, RwLock};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// The version clients are told: the memcached whose behaviour this server has.
@@ -44,6 +44,8 @@ pub struct Engine {
     pub tls: TlsCounts,
     /// Who may try again to say who it is.
     pub attempts: Arc<Attempts>,
+    /// How many workers wait with io_uring; the others with epoll.
+    pub rings: AtomicUsize,
     /// Has a password checked; set by whoever has a thread for it.
     verify: OnceLock<VerifyHook>,
     /// Reads the certificates anew; set by whoever serves TLS.
@@ -93,11 +95,7 @@ impl Engine {
             item_limit: config.item_max,
             no_evictions: !config.evictions,
             workers: config.threads,
-            eviction: match config.eviction {
-                config::Eviction::Ranked => Eviction::Ranked,
-                config::Eviction::Queues => Eviction::Queues,
-                config::Eviction::Clock => Eviction::Clock,
-            },
+            eviction: eviction(&config),
         });
         Engine {
             store,
@@ -110,6 +108,7 @@ impl Engine {
             oldest_live: AtomicU32::new(0),
             tls: TlsCounts::default(),
             attempts: Arc::default(),
+            rings: AtomicUsize::new(0),
             verify: OnceLock::new(),
             refresh_certificates: OnceLock::new(),
             workers: Mutex::default(),
@@ -118,6 +117,20 @@ impl Engine {
             requires_users: AtomicBool::new(false),
             users: RwLock::default(),
             config,
+        }
+    }
+
+    /// What goes first when memory is full, by its name.
+    pub fn eviction(&self) -> &'static str {
+        eviction(&self.config).name()
+    }
+
+    /// How workers wait for their clients: `epoll`, `io_uring`, or `mixed` where only some of them got a ring.
+    pub fn transport(&self) -> &'static str {
+        match self.rings.load(Ordering::Relaxed) {
+            0 => "epoll",
+            rings if rings < self.config.threads => "mixed",
+            _ => "io_uring",
         }
     }
 
@@ -275,6 +288,14 @@ impl Engine {
             Some(refresh) => refresh(),
             None => Err("Error TLS not enabled".to_owned()),
         }
+    }
+}
+
+fn eviction(config: &Config) -> Eviction {
+    match config.eviction {
+        config::Eviction::Ranked => Eviction::Ranked,
+        config::Eviction::Queues => Eviction::Queues,
+        config::Eviction::Clock => Eviction::Clock,
     }
 }
 

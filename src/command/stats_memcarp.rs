@@ -10,6 +10,8 @@ use std::sync::atomic::Ordering::Relaxed;
 pub(super) fn put(mut lines: Lines<'_>, engine: &Engine, now: Now) {
     let store = engine.store_stats(now);
     lines.add("version", env!("CARGO_PKG_VERSION"));
+    lines.add("transport", engine.transport());
+    lines.add("eviction", engine.eviction());
     lines.add("memory_limit_bytes", engine.store.limit());
     lines.add("memory_bytes", store.memory_bytes);
     lines.add("index_slots", store.index_slots);
@@ -87,7 +89,7 @@ mod tests {
         let mut client = Client::new(Config { memory_limit: 8 << 20, threads: 1, ..Config::default() });
         let answer = client.say("stats memcarp");
         assert!(answer.starts_with(&format!(
-            "STAT version {}|STAT memory_limit_bytes 8388608|STAT memory_bytes ",
+            "STAT version {}|STAT transport epoll|STAT eviction ranked|STAT memory_limit_bytes 8388608|STAT memory_bytes ",
             env!("CARGO_PKG_VERSION")
         )));
         assert!(!answer.contains("evicted_age"), "{answer}");

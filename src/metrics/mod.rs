@@ -33,6 +33,8 @@ fn add_server(exposition: &mut Exposition, report: &Report) {
     let own_version = env!("CARGO_PKG_VERSION");
     let build = [("version", own_version), ("memcached_version", MEMCACHED_VERSION)];
     exposition.add(&names::BUILD_INFO, &build, 1.0);
+    let settings = ["transport", "eviction"].map(|name| (name, report.memcarp(name).unwrap_or_default()));
+    exposition.add(&names::SETTINGS_INFO, &settings, 1.0);
     for (line, family) in names::SERVER {
         let value = match *line {
             Line::General(name) => report.general(name),

@@ -217,6 +217,7 @@ families! {
     PROCESS_VIRTUAL: "memcached_process_virtual_memory_bytes", Gauge, "Virtual memory of the process.";
     PROCESS_START: "memcached_process_start_time_seconds", Gauge, "When the process started, in seconds since 1970.";
     BUILD_INFO: "memcarp_build_info", Gauge, "1, with memcarp's own version and the memcached version it behaves as.";
+    SETTINGS_INFO: "memcarp_settings_info", Gauge, "1, with how workers wait for clients (transport) and what goes first when memory is full (eviction).";
     COMMAND_DURATION: "memcarp_command_duration_seconds", Histogram, "Time to answer a command, from parsing to the queued reply, without network; commands of one batch share its time evenly.";
     EVICTED_AGE: "memcarp_evicted_item_age_seconds", Histogram, "Age of evicted items when they went, since they were written or last carried on.";
     EVICTED_IDLE: "memcarp_evicted_item_idle_seconds", Histogram, "Time evicted items had not been used when they went.";

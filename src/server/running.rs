@@ -118,6 +118,7 @@ impl Running {
 
     fn start_threads(&mut self, outsets: Vec<Outset>) -> Result<(), Error> {
         let uring = Transport::uses_uring(self.server.engine.config.transport);
+        self.server.engine.rings.store(if uring { outsets.len() } else { 0 }, Ordering::Relaxed);
         for (index, outset) in outsets.into_iter().enumerate() {
             self.threads.push(worker::start(self.server.clone(), index as u16, outset, uring)?);
         }

@@ -96,6 +96,9 @@ pub(super) fn start(
     let counts = server.engine.add_worker();
     let work = move || {
         let transport = Transport::new(outset.poll, uring);
+        if uring && transport.ring.is_none() {
+            server.engine.rings.fetch_sub(1, Ordering::Relaxed);
+        }
         let worker = Worker { server, index, counts, desks: Desks::default(), transport };
         Shift { worker, connections: Slab::new(), aside: VecDeque::new() }.run(&outset.orders);
     };

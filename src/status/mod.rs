@@ -231,8 +231,12 @@ fn put_tile(page: &mut String, name: &str, value: &str, more: &str) {
 }
 
 fn put_settings(page: &mut String, report: &Report) {
-    page.push_str("<h2>Settings</h2><details><summary>as <code>stats settings</code> says</summary><dl class=\"settings\">");
-    for (name, value) in report.settings() {
+    page.push_str(
+        "<h2>Settings</h2><details><summary>as <code>stats settings</code> and <code>stats memcarp</code> say</summary>\
+         <dl class=\"settings\">",
+    );
+    let own = ["eviction", "transport"].map(|name| (name, report.memcarp(name).unwrap_or_default()));
+    for (name, value) in own.into_iter().chain(report.settings()) {
         let _ = write!(page, "<div><dt>{}</dt><dd>{}</dd></div>", escaped(name), escaped(value));
     }
     page.push_str("</dl></details>");

@@ -201,6 +201,17 @@ fn every_outcome_is_counted_from_the_start() {
 }
 
 #[test]
+fn what_is_in_use_is_said() {
+    let (_server, address) = start(&["--eviction", "clock"]);
+    let samples = Samples::read(&get(address, "/metrics").body);
+    assert_eq!(samples.value("memcarp_settings_info{transport=\"epoll\",eviction=\"clock\"}"), 1.0);
+    let page = get(address, "/").body;
+    for setting in ["<dt>transport</dt><dd>epoll</dd>", "<dt>eviction</dt><dd>clock</dd>"] {
+        assert!(page.contains(setting), "no {setting} in {page}");
+    }
+}
+
+#[test]
 fn a_reset_is_seen() {
     let (server, address) = start(&[]);
     let mut client = server.connect();

@@ -1,6 +1,8 @@
 //! What must hold whichever way the server waits for its clients: over epoll, and over io_uring where it can be had.
 
 use super::started::{PATIENCE, Started, wait_until};
+use memcarp::command::Output;
+use memcarp_uring::Ring;
 use nix::libc::SYS_io_uring_setup;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use std::io::{Read, Write};
@@ -111,6 +113,9 @@ fn each_client_gets_its_replies_however_bytes_are_cut() {
     for transport in BOTH {
         let server = Started::with(&["-t", "2", "-m", "256", "--transport", transport]);
         let address = server.address();
+        let to_be_had = Ring::<Output, ()>::new(8, 4096).is_ok();
+        let expected = if to_be_had { transport } else { "epoll" };
+        assert_eq!(server.connect().own_stat("transport"), expected);
         let clients: Vec<_> =
             (0..12).map(|client| std::thread::spawn(move || converse(address, client))).collect();
         for client in clients {
@@ -212,7 +217,10 @@ fn a_system_that_refuses_io_uring_is_served_over_epoll_with_one_line_in_the_log(
         Started::with(&["--transport", "io_uring"])
     });
     let mut server = refused.join().unwrap();
-    assert_eq!(server.connect().say("mn\r\n"), "MN\r\n");
+    let mut client = server.connect();
+    assert_eq!(client.say("mn\r\n"), "MN\r\n");
+    assert_eq!(client.own_stat("transport"), "epoll");
+    drop(client);
     server.signal("-TERM");
     assert_eq!(server.end().code(), Some(0));
     let mut log = String::new();
