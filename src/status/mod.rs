@@ -266,10 +266,10 @@ fn percent(share: f64) -> String {
     format!("{:.1}\u{a0}%", share * 100.0)
 }
 
-/// A number in three digits or so: `950`, `12.3 k`, `4.56 M`; whole ones with up to five.
+/// A number in three or four digits: `0.50`, `950`, `2610`, `12.3 k`, `4.56 M`.
 fn short(value: f64) -> String {
-    if value.fract() == 0.0 && value < 100_000.0 {
-        return format!("{value}");
+    if (999.5..9999.5).contains(&value) {
+        return format!("{value:.0}");
     }
     scaled(value, 1000.0, ["", "\u{a0}k", "\u{a0}M", "\u{a0}G", "\u{a0}T"])
 }
@@ -287,8 +287,8 @@ fn scaled(value: f64, base: f64, units: [&str; 5]) -> String {
     }
     let decimals = match value {
         _ if value.fract() == 0.0 && unit == 0 => 0,
-        value if value < 10.0 => 2,
-        value if value < 100.0 => 1,
+        value if value < 9.995 => 2,
+        value if value < 99.95 => 1,
         _ => 0,
     };
     format!("{value:.decimals$}{}", units[unit])
@@ -317,7 +317,9 @@ mod tests {
         let plain = |text: String| text.replace('\u{a0}', " ");
         let of =
             |values: &[f64]| values.iter().map(|value| plain(short(*value))).collect::<Vec<_>>().join(", ");
-        assert_eq!(of(&[0.0, 0.5, 7.0, 999.9, 12_345.0, 123_456.0]), "0, 0.50, 7, 1.00 k, 12345, 123 k");
+        assert_eq!(of(&[0.0, 0.5, 7.0, 12.0, 999.4, 999.9]), "0, 0.50, 7, 12, 999, 1000");
+        assert_eq!(of(&[1024.0, 2610.0, 2879.6, 9999.6, 12_345.0]), "1024, 2610, 2880, 10.0 k, 12.3 k");
+        assert_eq!(of(&[123_456.0, 123_456.5, 4_560_000.0]), "123 k, 123 k, 4.56 M");
         assert_eq!([1536.0, 67_108_864.0].map(|value| plain(bytes(value))), ["1.50 KiB", "64.0 MiB"]);
         let times = [5, 300, 301, 7320, 200_000].map(duration);
         assert_eq!(times, ["5 s", "5 min", "5 min 1 s", "2 h 2 min", "2 d 7 h"]);
