@@ -22,12 +22,9 @@ impl Classes {
     pub const CONNEVENTS: Classes = Classes(8);
     /// Items deleted.
     pub const DELETIONS: Classes = Classes(16);
-    /// Of memcached's own engine; never logged here.
-    pub const SYSEVENTS: Classes = Classes(32);
-    /// Command lines as received.
-    pub const RAWCMDS: Classes = Classes(64);
 
-    /// The class of this name, if there is one. The proxy's classes are accepted and stay silent.
+    /// The class of this name, if there is one. Those that tell of nothing here are accepted and stay silent: the
+    /// events of memcached's crawler and pages, the proxy's, and raw commands, of which memcached tells nothing either.
     pub fn named(name: &[u8]) -> Option<Classes> {
         Some(match name {
             b"fetchers" => Classes::FETCHERS,
@@ -35,9 +32,7 @@ impl Classes {
             b"evictions" => Classes::EVICTIONS,
             b"connevents" => Classes::CONNEVENTS,
             b"deletions" => Classes::DELETIONS,
-            b"sysevents" => Classes::SYSEVENTS,
-            b"rawcmds" => Classes::RAWCMDS,
-            b"proxyreqs" | b"proxyevents" | b"proxyuser" => Classes(0),
+            b"sysevents" | b"rawcmds" | b"proxyreqs" | b"proxyevents" | b"proxyuser" => Classes(0),
             _ => return None,
         })
     }
