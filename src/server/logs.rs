@@ -7,23 +7,43 @@
 use crate::config::LogFormat;
 use nix::sys::stat::fstat;
 use std::fmt;
-use std::io::stderr;
-use tracing::{Event, Level, Metadata, Subscriber};
+use std::io::{Write, stderr, stdout};
+use tracing::{Event, Level, Metadata, Subscriber, error, info};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, layer};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
 /// Has what is logged from now on written to standard error. A stderr that is gone stops nobody.
 pub(super) fn start(format: LogFormat) {
+    if format == LogFormat::Json {
+        std::panic::set_hook(Box::new(|panic| error!("{panic}")));
+    }
+    // A second server in the same process keeps the first one's.
+    let _ = tracing::subscriber::set_global_default(subscriber(format, BoxMakeWriter::new(stderr)));
+}
+
+/// Says a line on standard output, in this format. One that is gone stops nobody.
+pub(super) fn announce(format: LogFormat, line: fmt::Arguments<'_>) {
+    match format {
+        LogFormat::Text => drop(writeln!(stdout(), "{line}")),
+        LogFormat::Json => {
+            let stdout = subscriber(format, BoxMakeWriter::new(stdout));
+            tracing::subscriber::with_default(stdout, || info!("{line}"));
+        }
+    }
+}
+
+fn subscriber(format: LogFormat, to: BoxMakeWriter) -> impl Subscriber + Send + Sync {
     let ours = filter_fn(|metadata: &Metadata<'_>| metadata.target().starts_with("memcarp"));
     let written = match format {
         LogFormat::Text => {
             let text = Text { timestamps: !is_journal() };
-            layer().event_format(text).with_ansi(false).with_writer(stderr).log_internal_errors(false).boxed()
+            layer().event_format(text).with_ansi(false).with_writer(to).log_internal_errors(false).boxed()
         }
         LogFormat::Json => layer()
             .json()
@@ -31,12 +51,11 @@ pub(super) fn start(format: LogFormat) {
             .with_current_span(false)
             .with_span_list(false)
             .with_target(false)
-            .with_writer(stderr)
+            .with_writer(to)
             .log_internal_errors(false)
             .boxed(),
     };
-    // A second server in the same process keeps the first one's.
-    let _ = tracing::subscriber::set_global_default(Registry::default().with(written.with_filter(ours)));
+    Registry::default().with(written.with_filter(ours))
 }
 
 /// Whether standard error goes to journald, which notes the time itself.

@@ -44,7 +44,6 @@ use crate::config::{Config, ListenTls, Port, Sources};
 use reload::Reload;
 use shared::Secrets;
 use std::fmt::Arguments;
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use tracing::{info, warn};
@@ -142,22 +141,18 @@ fn log(line: Arguments<'_>) {
     info!("{line}");
 }
 
-/// One line on stdout: where it serves, and how to try it.
+/// A line or two on stdout: where it serves, and how to try it.
 fn announce(running: &Running) {
     let addresses: Vec<_> = running.addresses().iter().map(|address| plain(address)).collect();
-    let memory = running.engine().config.memory_limit >> 20;
-    let mut stdout = std::io::stdout();
-    let _ = writeln!(
-        stdout,
-        "memcarp serves on {} ({memory} MiB).{}",
-        addresses.join(", "),
-        attempt(running).map(|attempt| format!(" Try: {attempt}")).unwrap_or_default(),
-    );
-    let scheme = if running.engine().config.metrics_tls.is_some() { "https" } else { "http" };
+    let config = &running.engine().config;
+    let memory = config.memory_limit >> 20;
+    let attempt = attempt(running).map(|attempt| format!(" Try: {attempt}")).unwrap_or_default();
+    let say = |line: Arguments<'_>| logs::announce(config.log_format, line);
+    say(format_args!("memcarp serves on {} ({memory} MiB).{attempt}", addresses.join(", ")));
+    let scheme = if config.metrics_tls.is_some() { "https" } else { "http" };
     for address in running.metrics_addresses() {
-        let _ = writeln!(stdout, "Metrics and status: {scheme}://{address}/");
+        say(format_args!("Metrics and status: {scheme}://{address}/"));
     }
-    let _ = stdout.flush();
 }
 
 /// A command line that shows whether it serves, unless clients have to show first who they are.

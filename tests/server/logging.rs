@@ -12,6 +12,8 @@ impl Logged {
         let (mut command, directory) = command(options);
         let log = File::create(directory.join("log")).unwrap();
         command.env_remove("JOURNAL_STREAM");
+        // Only builds with debug assertions know it.
+        command.env("MEMCARP_TEST_PANIC", "get panic");
         if journal {
             let file = log.metadata().unwrap();
             command.env("JOURNAL_STREAM", format!("{}:{}", file.dev(), file.ino()));
@@ -90,15 +92,20 @@ fn lines_have_their_time_unless_the_journal_notes_it() {
 fn json_has_an_object_a_line() {
     let server = Logged::with(&["--log-format", "json", "-vv"], false);
     assert_eq!(server.0.connect().say("get \"\\\r\n"), "END\r\n");
+    server.0.connect().send("get panic\r\n");
+    wait_until("the panic", || server.text().contains("panicked at"));
     wait_until("the connection to be closed", || server.text().contains("connection closed."));
+    let announced = server.0.line.trim_end().to_owned();
+    assert!(announced.contains("\"level\":\"INFO\",\"message\":\"memcarp serves on "), "{announced}");
     let lines = server.at_end();
-    for line in &lines {
+    for line in lines.iter().chain([&announced]) {
         assert!(line.starts_with("{\"timestamp\":\"20") && line.ends_with("\"}"), "{line}");
     }
     let said = |level: &str, message: &str| {
         lines.iter().any(|line| line.contains(&format!("\"level\":\"{level}\"")) && line.contains(message))
     };
     assert!(said("TRACE", "get \\\\\\\"\\\\\\\\"), "{lines:?}");
+    assert!(said("ERROR", "panicked at"), "{lines:?}");
     assert!(said("INFO", "\"message\":\"Signal handled: Terminated.\""), "{lines:?}");
 }
 

@@ -58,7 +58,7 @@ impl Started {
         let mut process = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("memcarp serves on "), "{line:?}");
+        assert!(line.contains("memcarp serves on "), "{line:?}");
         Started { process, directory, line }
     }
 
@@ -73,7 +73,7 @@ impl Started {
 
     /// Its first TCP address.
     pub fn address(&self) -> SocketAddr {
-        let words = self.line.trim_start_matches("memcarp serves on ");
+        let (_, words) = self.line.split_once("memcarp serves on ").unwrap();
         words.split([' ', ',']).next().unwrap().parse().unwrap()
     }
 
