@@ -11,6 +11,8 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use memcarp_client::{Carp, Members, MembersError, Scheme, movement, sample_keys};
 
+use crate::config;
+
 /// The first argument that asks for it.
 pub const NAME: &str = "route";
 
@@ -119,7 +121,7 @@ fn carp(list: &OsStr, asked: &ArgMatches) -> Result<Carp, Refusal> {
     let text = text(list)?;
     let refusal = |error: MembersError| Refusal { exit: 1, message: format!("{}: {error}", list.display()) };
     let mut carp = match text.contains("[[") {
-        true => Carp::from_toml(&text),
+        true => Carp::from_toml_among(&text, config::knows),
         false => Members::from_text(&text).and_then(Carp::new),
     }
     .map_err(refusal)?;

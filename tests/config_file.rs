@@ -359,7 +359,8 @@ fn the_sample_is_valid_and_shows_the_defaults() {
     // Options without a default are shown by an example.
     let examples = "listen unix-socket metrics-listen auth-file prefix-delimiter user pidfile memory-file enable-ssl ssl_chain_cert \
         ssl_key ssl_ca_cert ssl_verify_mode ssl-allowed-names allow metrics-allow metrics-auth-file \
-        metrics-ssl-chain-cert metrics-ssl-key metrics-ssl-ca-cert source derived";
+        metrics-ssl-chain-cert metrics-ssl-key metrics-ssl-ca-cert source derived \
+        name address weight";
     for (at, line) in shown.iter().filter(|(_, line)| line.contains(" = ")) {
         let name = line.split(' ').next().unwrap();
         if !examples.split_whitespace().any(|other| name == other) {

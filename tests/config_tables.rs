@@ -53,6 +53,15 @@ fn keys_are_options() {
 }
 
 #[test]
+fn the_members_of_a_fleet_change_nothing_here() {
+    says(
+        "port = 1\nscheme = \"carp-v1\"\nhash_tags = true\n[[members]]\nname = \"a\"\n\
+         [[members]]\nname = \"b\"\naddress = \"10.0.0.2\"\nweight = 2\n[auth]\nfile = \"/u\"\n",
+        "port = 1\nauth-file = \"/u\"\n",
+    );
+}
+
+#[test]
 fn the_command_line_wins_over_tables() {
     let text = "[[listeners]]\naddress = \"*:1\"\n[metrics]\nlisten = \"off\"\n";
     let config = read(text, &["-l", "127.0.0.2", "--metrics-listen", ":2"]).unwrap();
@@ -96,7 +105,14 @@ fn what_is_wrong_is_named_with_its_line() {
             "line 4: a UNIX socket takes the place of TCP; let it be the only listener",
         ),
         ("[metrix]\n", "line 1: there is no table metrix; write [metrics]"),
-        ("[[member]]\nname = \"a\"\n", "line 1: clients know the members, servers do not; give clients"),
+        ("[[member]]\nname = \"a\"\nwieght = 2\n", "line 1: wieght is not known here; a member has name"),
+        ("\n[[members]]\n[[members]]\nname = \"a\"\n", "line 2: a member needs a name"),
+        (
+            "port = 1\nscheme = \"carp-v9\"\n[[members]]\nname = \"a\"\n",
+            "line 2: no routing scheme is called \"carp-v9\"; write carp-v2",
+        ),
+        ("port = 1\nscheme = \"carp-v1\"\n", "line 2: a list without members routes nothing"),
+        ("[[membrs]]\n", "line 1: there is no table membrs; write [[members]]"),
         ("[cache]\n", "line 1: there is no option cache; memcarp --help lists those there are"),
     ] {
         let refused = read(text, &[]).expect_err(text);

@@ -118,6 +118,19 @@ fn lists_are_files_too() {
 }
 
 #[test]
+fn the_file_of_a_server_has_the_list_too() {
+    let text = "memory-limit = 64\nidle_timeout = 9\nscheme = \"carp-v1\"\n[tls]\nkey = \"/k\"\n[[listeners]]\naddress = \"*\"\n\
+        [[expire_on_update]]\nsource = \"a\"\n[[members]]\nname = \"a\"\nweight = 2\n[[members]]\nname = \"b\"\n";
+    let file = File::new("fleet.toml", text);
+    let from_file = lines(&["--members", file.name(), "photo:{42}"]);
+    assert_eq!(from_file, lines(&["--members", "a*2,b", "--scheme", "carp-v1", "photo:{42}"]));
+    let file = File::new("typo.toml", &text.replace("scheme", "schema"));
+    let (code, said) = refused(&["--members", file.name(), "k"]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("typo.toml: line 3: schema is not known here"), "{said}");
+}
+
+#[test]
 fn json() {
     let said = lines(&["--members", "a", "--json", "x\"y", "z"]);
     assert_eq!(said.len(), 2);

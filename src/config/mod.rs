@@ -35,6 +35,7 @@ pub use metrics_listen::MetricsListen;
 pub use networks::Networks;
 pub use rules::{Rule, RuleError, Rules};
 pub use sources::{Invocation, Sources};
+pub use toml_file::knows;
 
 /// The version of memcached whose behaviour is copied, which clients and scripts are told.
 pub const MEMCACHED_VERSION: &str = "1.6.45";

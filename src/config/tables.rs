@@ -63,22 +63,20 @@ const TABLES: &[Table] = &[
 
 /// The list of tables that say where to listen.
 const LISTENERS: &str = "listeners";
+/// The list of tables that say who is in the fleet.
+const MEMBERS: &str = "members";
+/// Every key that says how clients route: what the client crate reads.
+pub const ROUTING: [&str; 4] = ["scheme", "hash_tags", "member", MEMBERS];
 
 const fn key(name: &'static str, option: &'static str) -> Key {
     Key { name, option, words: &[] }
 }
 
-/// What to do instead, for tables that are looked for here and belong elsewhere, and for slips of the pen.
+/// What to do instead of a table that is not there.
 pub fn missing(name: &str) -> Option<String> {
-    if matches!(name, "member" | "members") {
-        return Some(
-            "clients know the members, servers do not; give clients, and memcarp route --members, a file of \
-             [[member]] tables"
-                .to_owned(),
-        );
-    }
-    let table = nearest(name, TABLES.iter().map(|table| table.name))?;
-    let written = if table == LISTENERS { format!("[[{table}]]") } else { format!("[{table}]") };
+    let table = nearest(name, TABLES.iter().map(|table| table.name).chain([MEMBERS]))?;
+    let written =
+        if [LISTENERS, MEMBERS].contains(&table) { format!("[[{table}]]") } else { format!("[{table}]") };
     similar(name).is_none().then(|| format!("there is no table {name}; write {written}"))
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+use memcarp_client::Carp;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
@@ -12,7 +13,7 @@ use super::error::{Error, FAILURE, USAGE};
 use super::help::OWN_OPTIONS;
 use super::rules::{Rule, Rules};
 use super::setting::{Kind, Setting};
-use super::tables::{self, Table};
+use super::tables::{self, ROUTING, Table};
 
 /// The name of the rules' tables.
 const RULES: &str = "expire_on_update";
@@ -30,9 +31,11 @@ pub fn apply(draft: &mut Draft, path: &Path, bytes: &[u8]) -> Result<(), Error> 
     })?;
     let mut entries: Vec<_> = root.get_ref().iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
+    let mut routing = None;
     for (key, value) in entries {
         match key.get_ref().as_ref() {
-            RULES => draft.config.rules = file.rules(value)?,
+            RULES => draft.config.rules = file.rules(draft, value)?,
+            name if ROUTING.contains(&name) => routing = routing.or(Some(key.span().start)),
             name if name.replace('-', "_") == RULES => {
                 let message = format!("there is no option {name}; write [[{RULES}]]");
                 return Err(file.wrong(FAILURE, key.span().start, message));
@@ -43,7 +46,12 @@ pub fn apply(draft: &mut Draft, path: &Path, bytes: &[u8]) -> Result<(), Error> 
             },
         }
     }
-    Ok(())
+    routing.map_or(Ok(()), |start| file.check_routing(start))
+}
+
+/// Whether a top-level key of this name may stand in the file, what clients read aside.
+pub fn knows(name: &str) -> bool {
+    name == RULES || Table::named(name).is_some() || Setting::named(name).is_ok()
 }
 
 /// A file being read.
@@ -147,7 +155,15 @@ impl File<'_> {
         error.in_long_names().at(format_args!("{place}: {name} = {shown}{more}"))
     }
 
-    fn rules(&self, value: &Value<'_>) -> Result<Rules, Error> {
+    /// Checks what clients and `memcarp route` read from the file of a whole fleet. The server does not use it.
+    fn check_routing(&self, start: usize) -> Result<(), Error> {
+        Carp::from_toml_among(self.text, |_| true).map(drop).map_err(|error| match error.line() {
+            Some(_) => Error::new(USAGE, format!("{} {error}", self.path.display())),
+            None => self.wrong(USAGE, start, error.to_string()),
+        })
+    }
+
+    fn rules(&self, draft: &mut Draft, value: &Value<'_>) -> Result<Rules, Error> {
         let whole = "write each rule as [[expire_on_update]] with source = \"...\" and derived = [\"...\"]";
         let DeValue::Array(tables) = value.get_ref() else {
             return Err(self.wrong(USAGE, value.span().start, whole));

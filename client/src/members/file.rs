@@ -7,14 +7,20 @@ use toml::de::{DeTable, DeValue};
 impl Members {
     /// Reads the `[[member]]` tables of a TOML file (`[[members]]` will do too): `name`, `address` (the name if absent), `weight` (1 if absent).
     pub fn from_toml(text: &str) -> Result<Members, MembersError> {
-        File::read(text).map(|file| file.members)
+        File::read(text, |_| false).map(|file| file.members)
     }
 }
 
 impl Carp {
     /// Reads a whole routing from TOML: `scheme`, `hash_tags` and the `[[member]]` tables.
     pub fn from_toml(text: &str) -> Result<Carp, MembersError> {
-        let file = File::read(text)?;
+        Carp::from_toml_among(text, |_| false)
+    }
+
+    /// The same from a file that says other things too, a server's configuration for one: top-level keys that
+    /// `is_other` knows are passed over.
+    pub fn from_toml_among(text: &str, is_other: impl Fn(&str) -> bool) -> Result<Carp, MembersError> {
+        let file = File::read(text, is_other)?;
         let carp = Carp::with_scheme(file.members, file.scheme)?;
         Ok(match file.hash_tags {
             Some(on) => carp.hash_tags(on),
@@ -30,10 +36,10 @@ struct File {
 }
 
 impl File {
-    fn read(text: &str) -> Result<File, MembersError> {
+    fn read(text: &str, is_other: impl Fn(&str) -> bool) -> Result<File, MembersError> {
         let at = |offset: usize, why: String| {
             let line = text[..offset.min(text.len())].matches('\n').count() + 1;
-            MembersError::new(format!("line {line}: {why}"))
+            MembersError::new(why).at(line)
         };
         let root = DeTable::parse(text)
             .map_err(|error| at(error.span().map_or(0, |span| span.start), error.message().to_owned()))?;
@@ -41,7 +47,10 @@ impl File {
         for (key, value) in root.get_ref() {
             let wrong = |why: &str| at(key.span().start, format!("{} {why}", key.get_ref()));
             match (key.get_ref().as_ref(), value.get_ref()) {
-                ("scheme", DeValue::String(name)) => file.scheme = name.parse()?,
+                ("scheme", DeValue::String(name)) => {
+                    file.scheme =
+                        name.parse().map_err(|why: MembersError| at(key.span().start, why.to_string()))?;
+                }
                 ("scheme", _) => return Err(wrong("is a string such as \"carp-v2\"")),
                 ("hash_tags", DeValue::Boolean(on)) => file.hash_tags = Some(*on),
                 ("hash_tags", _) => return Err(wrong("is true or false")),
@@ -54,8 +63,9 @@ impl File {
                         };
                         list.push(member(fields).map_err(|why| at(start, why))?);
                     }
-                    file.members = Members::new(list)?;
+                    file.members = Members::new(list).map_err(|why| at(key.span().start, why.to_string()))?;
                 }
+                (other, _) if is_other(other) => {}
                 _ => return Err(wrong("is not known here; there are scheme, hash_tags and [[member]]")),
             }
         }
@@ -120,10 +130,23 @@ mod tests {
     }
 
     #[test]
+    fn a_file_may_say_other_things_that_are_known() {
+        let text = format!("memory-limit = 64\n{FILE}\n[tls]\nkey = \"/k\"\n");
+        let known = |name: &str| ["memory-limit", "tls"].contains(&name);
+        let carp = Carp::from_toml_among(&text, known).unwrap();
+        assert_eq!((carp.scheme(), carp.members().len()), (Scheme::CarpV1, 2));
+        let error = Carp::from_toml_among(&text, |name| name == "tls").unwrap_err();
+        assert!(error.to_string().starts_with("line 1: memory-limit is not known"), "{error}");
+        assert_eq!(error.line(), Some(1));
+    }
+
+    #[test]
     fn errors_name_the_line() {
         for (from, to, words) in [
             ("scheme", "schema", "line 1: schema is not known"),
-            ("carp-v1", "carp-v9", "no routing scheme"),
+            ("carp-v1", "carp-v9", "line 1: no routing scheme is called \"carp-v9\"; write carp-v2"),
+            ("weight = 2", "weight = 0", "line 3: member a: the weight 0 is not"),
+            ("name = \"b:11211\"", "name = \"a\"", "line 3: two members are called a"),
             ("weight", "wieght", "line 3: wieght is not known"),
             ("weight = 2", "weight = \"2\"", "line 3: weight has the wrong type"),
             ("name = \"a\"", "", "line 3: a member needs a name"),

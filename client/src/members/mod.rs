@@ -218,17 +218,31 @@ impl FromStr for Members {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MembersError {
     message: String,
+    line: Option<usize>,
 }
 
 impl MembersError {
     pub(crate) fn new(message: impl Into<String>) -> MembersError {
-        MembersError { message: message.into() }
+        MembersError { message: message.into(), line: None }
+    }
+
+    #[cfg(feature = "toml")]
+    pub(crate) fn at(self, line: usize) -> MembersError {
+        MembersError { line: Some(line), ..self }
+    }
+
+    /// The line of a TOML file that is wrong, from 1; the text of the error begins with it.
+    pub fn line(&self) -> Option<usize> {
+        self.line
     }
 }
 
 impl fmt::Display for MembersError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        match self.line {
+            Some(line) => write!(f, "line {line}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
     }
 }
 
