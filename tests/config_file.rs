@@ -390,6 +390,24 @@ fn the_sample_is_valid_and_shows_the_defaults() {
 }
 
 #[test]
+fn templates_that_no_key_is_like_are_refused_or_named() {
+    let rule = |derived: &str| {
+        format!("[[expire_on_update]]\nsource = \"s:{{id}}\"\nderived = [\n  \"{derived}\",\n]\n")
+    };
+    let long = format!("{}{{id}}", "x".repeat(250));
+    let (exit, said) = refused("long-rule", &rule(&long));
+    let message = "what is like it has 251 bytes or more, and keys at most 250; shorten it";
+    assert_eq!((exit, said), (64, format!("memcarp.toml line 4: `{long}`: {message}")));
+    // A key in base64 may have any bytes.
+    let file = File::new("blank-rule", rule("thumb: {id}"));
+    let Ok(Invocation::Serve(config, warnings)) = file.read(&[], &[]) else { panic!("it starts no server") };
+    assert_eq!((config.rules.len(), warnings.len()), (1, 1));
+    let said =
+        "line 1: only keys sent in base64 are like `thumb: {id}`; leave its blanks out, unless that is meant";
+    assert!(warnings[0].ends_with(said), "{warnings:?}");
+}
+
+#[test]
 fn a_check_is_an_invocation_of_its_own() {
     let file = File::new("check", "threads = 65\n");
     match file.read(&["--check-config"], &[]) {

@@ -92,6 +92,12 @@ impl Rule {
         }
         Ok(Rule { source, derived })
     }
+
+    /// A template that no key written as text is like, but keys sent in base64 may be.
+    pub fn for_base64_only(&self) -> Option<&str> {
+        let mut templates = std::iter::once(&self.source).chain(&self.derived);
+        templates.find(|template| template.has_blanks()).map(|template| template.text.as_str())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,7 +149,30 @@ impl Template {
         if template.parts.is_empty() {
             return Err(template.error("an empty template matches nothing"));
         }
+        let least = template.least_len();
+        if least > MAX_KEY_LEN {
+            let message = format!(
+                "what is like it has {least} bytes or more, and keys at most {MAX_KEY_LEN}; shorten it"
+            );
+            return Err(template.error(&message));
+        }
         Ok(template)
+    }
+
+    /// The length of the shortest key that is like it, in bytes. There is such a key: the one with each placeholder
+    /// replaced by a byte that no literal has.
+    fn least_len(&self) -> usize {
+        let least = |part: &Part| match part {
+            Part::Literal(literal) => literal.len(),
+            Part::Placeholder(_) => 1,
+        };
+        self.parts.iter().map(least).sum()
+    }
+
+    /// Whether its text has what ends a key in a line of text.
+    fn has_blanks(&self) -> bool {
+        let blank = |part: &Part| matches!(part, Part::Literal(literal) if literal.iter().any(|byte| b" \n".contains(byte)));
+        self.parts.iter().any(blank)
     }
 
     fn error(&self, message: &str) -> RuleError {
@@ -258,6 +287,12 @@ mod tests {
         assert!(error("photo:{}", "thumb:{id}").contains("name placeholders"));
         assert!(error("", "thumb:{id}").contains("empty"));
         assert!(error("a:{id}", "a:{id}").contains("its own source"));
+        let long = "x".repeat(250);
+        assert!(
+            error("s:{id}", &format!("{long}{{id}}")).contains("has 251 bytes or more, and keys at most 250")
+        );
+        assert!(error(&format!("{{id}}{long}"), "d:{id}").contains("shorten it"));
+        assert!(Rule::new("s:{id}", &[format!("{}{{id}}", &long[1..])]).is_ok());
         assert!(Rule::new("a", &[]).unwrap_err().to_string().contains("no `derived`"));
     }
 

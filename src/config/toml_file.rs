@@ -173,7 +173,14 @@ impl File<'_> {
             let DeValue::Table(fields) = table.get_ref() else {
                 return Err(self.wrong(USAGE, table.span().start, whole));
             };
-            rules.add(self.rule(table.span().start, fields)?);
+            let rule = self.rule(table.span().start, fields)?;
+            if let Some(template) = rule.for_base64_only() {
+                draft.warnings.push(format!(
+                    "{}: only keys sent in base64 are like `{template}`; leave its blanks out, unless that is meant",
+                    self.place(table.span().start)
+                ));
+            }
+            rules.add(rule);
         }
         Ok(rules)
     }
