@@ -58,7 +58,8 @@ impl MemoryFile {
     }
 
     /// Puts the items of a server that stopped in order into an empty store, and makes sure that they can be written
-    /// again. A FILE.meta that cannot be understood is an error, because it may be somebody else's.
+    /// again. A FILE that never held items, or a FILE.meta that cannot be understood, is an error, because it may be
+    /// somebody else's.
     pub(super) fn load(&self, store: &Store, now: Now) -> Result<(), Error> {
         self.load_items(store, now).map_err(|source| self.error(source))
     }
@@ -71,7 +72,7 @@ impl MemoryFile {
     fn load_items(&self, store: &Store, now: Now) -> io::Result<()> {
         let meta_path = self.beside(".meta");
         match std::fs::read_to_string(&meta_path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => self.check_own()?,
             Err(error) => return Err(error),
             Ok(text) => {
                 let meta = Meta::parse(&text).ok_or_else(|| {
@@ -90,6 +91,21 @@ impl MemoryFile {
             let message = format!("{error}; give -e a file in a directory that can be written");
             io::Error::new(error.kind(), message)
         })
+    }
+
+    /// Refuses a file that is about to be emptied, and has something else in it than items.
+    fn check_own(&self) -> io::Result<()> {
+        let mut magic = Vec::with_capacity(MAGIC.len());
+        match File::open(&self.path) {
+            Ok(file) => file.take(MAGIC.len() as u64).read_to_end(&mut magic)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if magic.is_empty() || magic == MAGIC {
+            return Ok(());
+        }
+        let message = "it holds something else than memcarp's items; remove it, or give -e another file";
+        Err(io::Error::new(ErrorKind::InvalidData, message))
     }
 
     /// Damage loses the items behind it, and nothing else: those before it have shown to be whole.
@@ -354,6 +370,23 @@ mod tests {
         std::fs::write(place.1.beside(".meta"), "").expect("the directory is there");
         let error = place.1.load(&empty, now()).expect_err("it is empty");
         assert_eq!(error.exit_code(), 1);
+    }
+
+    #[test]
+    fn a_file_of_somebody_else_is_not_emptied() {
+        let place = Place::new("foreign");
+        for foreign in [&b"to be kept"[..], b"x", &MAGIC[..MAGIC.len() - 1]] {
+            std::fs::write(&place.1.path, foreign).expect("the directory is there");
+            let error = place.1.load(&Store::new(&OPTIONS), now()).expect_err("it is not one of ours");
+            assert!(error.to_string().contains("remove it, or give -e another file"), "{error}");
+            assert_eq!(std::fs::read(&place.1.path).expect("it is there"), foreign);
+        }
+        // Items of a server that did not stop in order, and a file that was made for them.
+        for own in [&[][..], &[&MAGIC[..], b"half an item"].concat()] {
+            std::fs::write(&place.1.path, own).expect("the directory is there");
+            place.load(now());
+            assert_eq!(std::fs::read(&place.1.path).expect("it is there"), b"");
+        }
     }
 
     #[test]
