@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -168,4 +169,18 @@ fn they_are_served_over_tls() {
     let (_server, address) = start_secure(&[&options[..], &["--metrics-ssl-ca-cert", &authorities]].concat());
     assert_eq!(authority.get(address, true).expect("it is served").status, 200);
     assert!(authority.get(address, false).is_none());
+    let at = format!("https://{address}");
+    let health = |options: &[&str]| {
+        let health = Command::new(env!("CARGO_BIN_EXE_memcarp")).arg("health").args(options).output();
+        let health = health.expect("memcarp was built");
+        (health.status.code(), String::from_utf8_lossy(&health.stderr).into_owned())
+    };
+    assert_eq!(health(&[&at, "--cert", &chain, "--key", &key]), (Some(0), String::new()));
+    let (code, message) = health(&[&at]);
+    assert!(code == Some(1) && message.contains("CertificateRequired"), "{message}");
+    let (code, message) = health(&[&at, "--cert", &chain]);
+    assert!(code == Some(1) && message.contains(&format!("{chain}: ")), "there is no key in it: {message}");
+    for wrong in [&["--key", &key, &at][..], &["--cert"], &["--bogus", &at], &[&at, &at]] {
+        assert_eq!(health(wrong).0, Some(64), "{wrong:?}");
+    }
 }

@@ -220,6 +220,20 @@ fn clients_show_certificates_where_they_must() {
 }
 
 #[test]
+fn a_health_check_speaks_tls() {
+    let authority = Authority::new();
+    let server = start(&authority, &[]);
+    let health = |address: String| {
+        let arguments = ["health".to_owned(), address];
+        std::process::Command::new(env!("CARGO_BIN_EXE_memcarp")).args(arguments).output().unwrap()
+    };
+    assert_eq!(health(format!("tls://{}", server.address())).status.code(), Some(0));
+    let plain = health(server.address().to_string());
+    let said = String::from_utf8(plain.stderr).unwrap();
+    assert!(plain.status.code() == Some(1) && said.contains("write tls://HOST:PORT"), "{said}");
+}
+
+#[test]
 fn new_certificates_are_taken_without_a_restart() {
     let authority = Authority::new();
     let mut server = start(&authority, &[]);
