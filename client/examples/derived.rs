@@ -1,12 +1,12 @@
 //! Expire on update: a thumbnail that ends the moment its photo changes. Needs a memcarp server.
 
-use memcarp_client::{Client, Error, Fresh, Members};
+use memcarp_client::{Client, Error, Fresh};
 use std::time::Duration;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let nodes = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:11211".to_owned());
-    let client = Client::new(nodes.parse::<Members>()?)?;
+    let client = Client::new(nodes)?;
 
     for pixels in ["a sunrise", "a sunset"] {
         assert!(client.set("photo:{42}", pixels).await?.is_stored());
@@ -30,5 +30,5 @@ async fn thumbnail(client: &Client) -> Result<String, Box<dyn std::error::Error>
             Ok::<_, Error>(Fresh::new(small).derived_from(&photo))
         })
         .await?;
-    Ok(format!("{} ({:?})", String::from_utf8_lossy(&thumb.value), thumb.origin))
+    Ok(format!("{} ({:?})", thumb.text().unwrap_or_default(), thumb.origin))
 }

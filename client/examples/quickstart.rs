@@ -4,13 +4,13 @@
 //! cargo run --example quickstart 127.0.0.1:11211,127.0.0.1:11212
 //! ```
 
-use memcarp_client::{Client, Members, Ttl};
+use memcarp_client::{Client, Ttl};
 use std::time::Duration;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let nodes = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:11211".to_owned());
-    let client = Client::new(nodes.parse::<Members>()?)?;
+    let client = Client::new(nodes)?;
     let minute = Duration::from_secs(60);
 
     // Outcomes are values, not errors: a store says whether it was done, a read whether it found something.
@@ -40,7 +40,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // From the cache, or computed by one caller while all others, in all processes, wait for it.
     let report = client.get_or_compute("report:today", minute, || slow_report(2026)).await?;
-    println!("{} ({:?})", String::from_utf8_lossy(&report.value), report.origin);
+    println!("{} ({:?})", report.text().unwrap_or("(no text)"), report.origin);
     Ok(())
 }
 

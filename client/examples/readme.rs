@@ -1,12 +1,12 @@
 //! The program of the crate's README.
 
-use memcarp_client::{Client, Members};
+use memcarp_client::Client;
 use std::time::Duration;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let nodes = std::env::args().nth(1).unwrap_or("10.0.0.1, 10.0.0.2, big=10.0.0.3:11212*2".to_owned());
-    let client = Client::new(nodes.parse::<Members>()?)?;
+    let nodes = std::env::args().nth(1).unwrap_or("127.0.0.1:11211".to_owned());
+    let client = Client::new(nodes)?;
 
     let stored = client.set("greeting", "hello").ttl(Duration::from_secs(60)).await?;
     println!("stored: {}", stored.is_stored());

@@ -3,6 +3,7 @@
 use crate::client::{Client, capped, without_foreign_version};
 use crate::error::{Error, ErrorKind};
 use crate::fleet::Fleet;
+use crate::flight::Changed;
 use crate::key::Key;
 use crate::node::Node;
 use crate::observe::{self, Tally};
@@ -81,7 +82,9 @@ impl<'c> Batch<'c> {
         let mut results: Vec<Option<Result<Outcome, Error>>> = Vec::with_capacity(self.ops.len());
         #[cfg(feature = "near-cache")]
         let mut watched = Vec::new();
-        let mut groups: HashMap<usize, Group> = HashMap::new();
+        let mut changed = Vec::new();
+        // By member and lane.
+        let mut groups: HashMap<(usize, usize), Group> = HashMap::new();
         for (place, op) in self.ops.into_iter().enumerate() {
             let kind = op.kind();
             match op.into_request().and_then(|request| client.prepare(&fleet, request)) {
@@ -89,8 +92,11 @@ impl<'c> Batch<'c> {
                     #[cfg(feature = "near-cache")]
                     watched.extend(client.inner.near.as_ref().map(|near| near.watch(&request)));
                     let key = request.key().cloned().unwrap_or_else(|| Key::from(""));
+                    if request.is_change() {
+                        changed.push(key.clone());
+                    }
                     let (member, request, by_stand_in) = client.assign(&fleet, &key, request);
-                    let group = groups.entry(member).or_default();
+                    let group = groups.entry((member, fleet.nodes[member].lane(&key))).or_default();
                     group.sent.push(Sent { place, kind, key, by_stand_in });
                     group.requests.push(request);
                     results.push(None);
@@ -98,24 +104,26 @@ impl<'c> Batch<'c> {
                 Err(error) => results.push(Some(Err(error))),
             }
         }
+        let changed = if changed.is_empty() { Changed::Nothing } else { Changed::Keys(changed) };
+        let _change = client.inner.flights.changing(changed);
         let quiet = self.quiet;
-        let calls = groups.into_iter().map(|(owner, group)| {
-            let node = &fleet.nodes[owner];
+        let calls = groups.into_iter().map(|((member, lane), group)| {
+            let node = &fleet.nodes[member];
             let admitted = fleet.admits(node, &client.inner.config.health);
             Box::pin(async move {
                 let replies = if admitted {
-                    node.call_many(group.requests, quiet, deadline).await
+                    node.call_many(lane, group.requests, quiet, deadline).await
                 } else {
                     refuse(node, &group.requests)
                 };
-                (group.sent, replies)
+                (node.name(), group.sent, replies)
             })
         });
-        for (sent, replies) in crate::join::join_all(calls.collect()).await {
+        for (name, sent, replies) in crate::join::join_all(calls.collect()).await {
             for (sent, reply) in sent.into_iter().zip(replies) {
                 let outcome = reply.and_then(|reply| {
                     let reply = reply.map(|reply| without_foreign_version(reply, sent.by_stand_in));
-                    sent.kind.outcome(sent.key, reply)
+                    sent.kind.outcome(sent.key, reply).map_err(|error| error.at(name))
                 });
                 tally(&outcome);
                 results[sent.place] = Some(outcome);
@@ -151,7 +159,7 @@ impl Client {
             && let Some(stand_in) = fleet.stand_in(key.as_bytes())
         {
             if request.is_change() {
-                node.missed(key);
+                node.missed(Some(key));
             }
             observe::request(Tally::Fallback);
             return (stand_in, capped(request, cap), true);
@@ -164,8 +172,8 @@ fn refuse(node: &Arc<Node>, requests: &[Request]) -> Vec<Result<Option<Reply>, E
     requests
         .iter()
         .map(|request| {
-            if let (true, Some(key)) = (request.is_change(), request.key()) {
-                node.missed(key);
+            if request.is_change() {
+                node.missed(request.key());
             }
             Err(node.down_error())
         })

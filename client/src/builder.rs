@@ -1,6 +1,6 @@
 //! The client's settings.
 
-use crate::client::Client;
+use crate::client::{Client, LONGEST};
 use crate::error::{Error, ErrorKind};
 use crate::events::Events;
 use crate::health::HealthPolicy;
@@ -84,38 +84,41 @@ impl Builder {
 
     /// The time a request may take in all, waiting for a connection included; 1 s unless given.
     pub fn timeout(mut self, timeout: Duration) -> Builder {
-        self.timeout = timeout;
+        self.timeout = timeout.min(LONGEST);
         self
     }
 
     /// The time making a connection may take, TLS and authentication included; 1 s unless given.
     pub fn connect_timeout(mut self, timeout: Duration) -> Builder {
-        self.net.connect_timeout = timeout;
+        self.net.connect_timeout = timeout.min(LONGEST);
         self
     }
 
-    /// A connection that owes an answer and has been silent for this long is given up; 2 s unless given.
+    /// A connection that owes an answer and has been silent for this long is given up; 2 s unless given. An answer that
+    /// comes in pieces may take ten times as long.
     pub fn unresponsive_after(mut self, silence: Duration) -> Builder {
-        self.net.unresponsive_after = silence;
+        self.net.unresponsive_after = silence.min(LONGEST);
         self
     }
 
-    /// Connections per member, 1 unless given. More than one helps when large values hold up small ones; the order of
-    /// requests for one key is then kept only by waiting for each.
+    /// Connections per member, 1 to 16, 1 unless given. More than one helps when large values hold up small ones. A key
+    /// always takes the same one, so requests for one key keep their order.
     pub fn connections_per_member(mut self, connections: usize) -> Builder {
         self.connections = connections.clamp(1, 16);
         self
     }
 
-    /// Requests that may wait to be sent to a member before further ones wait in their callers; 1024 unless given.
+    /// Requests that may wait to be sent to a member before further ones wait in their callers; 1024 unless given, 1 to
+    /// 1048576.
     pub fn queue(mut self, requests: usize) -> Builder {
-        self.net.queue = requests.max(1);
+        self.net.queue = requests.clamp(1, 1 << 20);
         self
     }
 
-    /// Values larger than this are not accepted from a server; 128 MiB unless given.
+    /// Values larger than this are not accepted from a server; 128 MiB unless given, 1 GiB at most. A connection may
+    /// take that much memory, if a server sends that much.
     pub fn max_value_bytes(mut self, bytes: usize) -> Builder {
-        self.net.max_value_bytes = bytes;
+        self.net.max_value_bytes = bytes.min(1 << 30);
         self
     }
 
@@ -149,7 +152,7 @@ impl Builder {
 
     /// When a member counts as down and how it comes back.
     pub fn health(mut self, policy: HealthPolicy) -> Builder {
-        self.health = policy;
+        self.health = policy.within_reason();
         self
     }
 
@@ -185,7 +188,7 @@ impl Builder {
             carp = carp.hash_tags(on);
         }
         if self.timeout.is_zero() {
-            return Err(Error::caused(ErrorKind::Members, "a timeout of zero answers nothing"));
+            return Err(Error::caused(ErrorKind::Settings, "a timeout of zero answers nothing"));
         }
         let config = Config {
             timeout: self.timeout,

@@ -6,6 +6,7 @@ use crate::call::{Call, CallOptions};
 use crate::error::{Error, ErrorKind, SourceElsewhere};
 use crate::events::{Event, Events};
 use crate::fleet::Fleet;
+use crate::flight::{Changed, Flights};
 use crate::key::{Key, Ttl};
 use crate::members::Members;
 use crate::node::Node;
@@ -20,6 +21,9 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
+
+/// Longer times than a year are taken for a year: the end of a time must be a moment the system can name.
+pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
 /// A client of an array of cache nodes. Cheap to clone; all clones share connections and health.
 ///
@@ -36,21 +40,25 @@ pub(crate) struct Inner {
     fleet: RwLock<Arc<Fleet>>,
     /// Held while a new fleet is made, so that two updates do not lose one another's nodes.
     updating: Mutex<()>,
-    pub(crate) flights: crate::flight::Flights,
+    pub(crate) flights: Flights,
     #[cfg(feature = "near-cache")]
     pub(crate) near: Option<crate::near::NearCache>,
 }
 
 impl Client {
-    /// A client with the usual settings.
+    /// A client with the usual settings, of [`Members`] or of a text that lists them. Nothing is connected yet.
     ///
     /// ```no_run
-    /// # use memcarp_client::{Client, Members};
-    /// let client = Client::new("10.0.0.1, 10.0.0.2, big=10.0.0.3:11212*2".parse::<Members>()?)?;
+    /// # use memcarp_client::Client;
+    /// let client = Client::new("10.0.0.1, 10.0.0.2, big=10.0.0.3:11212*2")?;
     /// # Ok::<(), memcarp_client::Error>(())
     /// ```
-    pub fn new(members: Members) -> Result<Client, Error> {
-        Client::builder().members(members).build()
+    pub fn new<M>(members: M) -> Result<Client, Error>
+    where
+        M: TryInto<Members>,
+        Error: From<M::Error>,
+    {
+        Client::builder().members(members.try_into()?).build()
     }
 
     /// Starts from the usual settings.
@@ -69,7 +77,7 @@ impl Client {
                 events,
                 fleet: RwLock::new(Arc::new(fleet)),
                 updating: Mutex::new(()),
-                flights: crate::flight::Flights::default(),
+                flights: Flights::default(),
             }),
         })
     }
@@ -184,22 +192,23 @@ impl Client {
     /// By member: its name, and whether it was told. A member that was not told is told before it is read again.
     pub async fn update_source_everywhere(&self, source: impl Into<Key>) -> Vec<(String, Result<(), Error>)> {
         let key = source.into();
-        self.everywhere(|| {
-            Request::Delete(crate::protocol::Delete { key: key.clone(), compare: None, stale: None })
-        })
-        .await
-        .into_iter()
-        .map(|(name, result)| (name, result.map(drop)))
-        .collect()
+        let delete =
+            || Request::Delete(crate::protocol::Delete { key: key.clone(), compare: None, stale: None });
+        let _change = self.inner.flights.changing(Changed::Key(&key));
+        #[cfg(feature = "near-cache")]
+        let _watch = self.inner.near.as_ref().map(|near| near.watch(&delete()));
+        let results = self.everywhere(delete).await;
+        results.into_iter().map(|(name, result)| (name, result.map(drop))).collect()
     }
 
     /// Drops everything on every member.
+    ///
+    /// By member: its name, and whether it was told. A member that was not told is emptied before it is read again.
     pub async fn flush_all(&self) -> Vec<(String, Result<(), Error>)> {
+        let _change = self.inner.flights.changing(Changed::Everything);
         #[cfg(feature = "near-cache")]
-        if let Some(near) = &self.inner.near {
-            near.clear();
-        }
-        let results = self.everywhere(|| Request::Flush { delay_seconds: 0 }).await;
+        let _watch = self.inner.near.as_ref().map(|near| near.watch(&Request::Flush));
+        let results = self.everywhere(|| Request::Flush).await;
         results.into_iter().map(|(name, result)| (name, result.map(drop))).collect()
     }
 
@@ -214,9 +223,15 @@ impl Client {
     }
 
     /// Every member's statistics: `""` for the general ones, `"items"`, `"settings"` and so on for others.
+    ///
+    /// By member: its name, and the names and values of its statistics.
     pub async fn stats(&self, which: &str) -> Vec<(String, Result<Vec<(String, String)>, Error>)> {
-        if which.chars().any(|c| c.is_control()) {
-            return Vec::new();
+        if which.chars().any(char::is_control) {
+            let refused = |node: &Arc<Node>| {
+                let what = "statistics with control characters in their name".to_owned();
+                (node.name().to_string(), Err(Error::new(ErrorKind::Unsupported(what))))
+            };
+            return self.fleet().nodes.iter().map(refused).collect();
         }
         let entries = |reply: Reply| match reply.code {
             Code::Stats(entries) => entries,
@@ -245,7 +260,7 @@ impl Client {
     }
 
     pub(crate) fn deadline(&self, timeout: Option<Duration>) -> Instant {
-        Instant::now() + timeout.unwrap_or(self.inner.config.timeout)
+        Instant::now() + timeout.unwrap_or(self.inner.config.timeout).min(LONGEST)
     }
 
     pub(crate) async fn run<O: Operation>(&self, op: O, options: CallOptions) -> Result<O::Outcome, Error> {
@@ -257,7 +272,10 @@ impl Client {
             return O::outcome(key, Some(AnyReply(reply)));
         }
         match self.execute(request, options.timeout).await {
-            Ok(answer) => O::outcome(key, Some(AnyReply(answer.for_caller()))),
+            Ok(answer) => {
+                let name = answer.node.name().clone();
+                O::outcome(key, Some(AnyReply(answer.for_caller()))).map_err(|error| error.at(&name))
+            }
             Err(error) if error.is_member_fault() && !options.strict => O::when_unreachable().ok_or(error),
             Err(error) => Err(error),
         }
@@ -270,6 +288,8 @@ impl Client {
         let request = self.prepare(&fleet, request)?;
         let key = request.key().cloned().unwrap_or_else(|| Key::from(""));
         let owner = fleet.owner(key.as_bytes());
+        let changed = if request.is_change() { Changed::Key(&key) } else { Changed::Nothing };
+        let _change = self.inner.flights.changing(changed);
         #[cfg(feature = "near-cache")]
         let near = self.inner.near.as_ref().map(|near| near.watch(&request));
         let fallback = self.inner.config.fallback.map(|cap| capped(request.clone(), cap));
@@ -287,10 +307,11 @@ impl Client {
                 node = stand_in;
             }
         }
+        let by_stand_in = !Arc::ptr_eq(node, owner);
         match &result {
             Ok(reply) => {
                 #[cfg(feature = "near-cache")]
-                if let Some(near) = &near {
+                if let (Some(near), false) = (&near, by_stand_in) {
                     near.learn(reply);
                 }
                 observe::request(match reply.code {
@@ -301,7 +322,6 @@ impl Client {
             }
             Err(error) => observe::error(error),
         }
-        let by_stand_in = !Arc::ptr_eq(node, owner);
         result.map(|reply| Answer { reply, node: node.clone(), by_stand_in })
     }
 
@@ -315,8 +335,8 @@ impl Client {
         if fleet.admits(node, &self.inner.config.health) {
             return node.call(request, deadline).await;
         }
-        if let (true, Some(key)) = (request.is_change(), request.key()) {
-            node.missed(key);
+        if request.is_change() {
+            node.missed(request.key());
         }
         Err(node.down_error())
     }
@@ -393,7 +413,7 @@ pub(crate) fn capped(mut request: Request, cap: Duration) -> Request {
         }
         Request::Delete(delete) => delete.stale.iter_mut().flatten().for_each(shorten),
         Request::Touch { ttl, .. } => shorten(ttl),
-        Request::Flush { .. } | Request::Version | Request::Stats(_) => {}
+        Request::Flush | Request::Version | Request::Stats(_) => {}
     }
     request
 }

@@ -1,6 +1,6 @@
 //! A value from the cache or from where it comes from, computed once however many want it.
 
-use crate::client::{Answer, Client, capped};
+use crate::client::{Answer, Client, LONGEST, capped};
 use crate::error::{Error, ErrorKind};
 use crate::flight::{Landed, Part};
 use crate::health::chance;
@@ -29,7 +29,8 @@ impl Client {
     /// The value of `key`, computed by `compute` and stored for `ttl` if the cache has none.
     ///
     /// However many callers in however many processes want it at once, one computes: the server hands out a lease to
-    /// one client, and within a process callers wait for one another. While a value that has been marked
+    /// one client, and within a process callers wait for one another, though not for one that began before this process
+    /// last changed the key. While a value that has been marked
     /// stale is recomputed, or one whose time is nearly up, the others are served the old one.
     ///
     /// A cache that fails costs a computation, never an error: [`ComputeError::Cache`] means a mistake in the call, such
@@ -93,7 +94,7 @@ struct Terms {
 impl<F> Compute<'_, F> {
     /// How long a computation may take before another client is asked to do it too; 10 s unless given.
     pub fn lease(mut self, lease: Duration) -> Self {
-        self.terms.lease = lease;
+        self.terms.lease = lease.min(LONGEST);
         self
     }
 
@@ -162,6 +163,11 @@ pub struct Computed {
 }
 
 impl Computed {
+    /// The value as text, if it is UTF-8.
+    pub fn text(&self) -> Option<&str> {
+        std::str::from_utf8(&self.value).ok()
+    }
+
     /// The value read as JSON.
     #[cfg(feature = "serde")]
     pub fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, Error> {
@@ -280,13 +286,9 @@ where
     let mut pause = LOOKS.0;
     let lease = loop {
         let request = Request::Get(Get {
-            key: key.clone(),
-            touch: None,
             vivify: Some(Ttl::After(terms.lease.max(Duration::from_secs(1)))),
             refresh_below: u32::try_from(terms.refresh_before.as_secs()).ok().filter(|&seconds| seconds > 0),
-            details: false,
-            no_value: false,
-            no_bump: false,
+            ..Get::new(key.clone())
         });
         let Answer { reply, node, .. } = match client.execute(request, None).await {
             Ok(answer) => answer,

@@ -1,7 +1,7 @@
 //! Member lists that change by themselves: looked up again and again, applied to a client while it runs.
 //! Knows nothing of routing or health.
 
-use crate::client::Client;
+use crate::client::{Client, LONGEST};
 use crate::error::{Error, ErrorKind};
 use crate::health::chance;
 use crate::members::{Address, Member, Members};
@@ -12,6 +12,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
+
+const LONGEST_LOOKUP: Duration = Duration::from_secs(30);
 
 type Source = dyn Fn() -> Pin<Box<dyn Future<Output = Result<Members, Error>> + Send>> + Send + Sync;
 
@@ -92,15 +94,18 @@ impl Discovery {
         Discovery { source: Arc::new(move || Box::pin(source())), refresh: Duration::from_secs(30) }
     }
 
-    /// How often to look again, give or take a quarter; 30 s unless given.
+    /// How often to look again, give or take a quarter; 30 s unless given, 10 ms at least.
     pub fn refresh(mut self, interval: Duration) -> Discovery {
-        self.refresh = interval.max(Duration::from_millis(10));
+        self.refresh = interval.clamp(Duration::from_millis(10), LONGEST);
         self
     }
 
-    /// Looks the list up once.
+    /// Looks the list up once, for 30 s at most.
     pub async fn resolve(&self) -> Result<Members, Error> {
-        (self.source)().await
+        match tokio::time::timeout(LONGEST_LOOKUP, (self.source)()).await {
+            Ok(found) => found,
+            Err(elapsed) => Err(Error::caused(ErrorKind::Members, elapsed)),
+        }
     }
 }
 
@@ -155,7 +160,10 @@ async fn srv_members(resolver: &hickory_resolver::TokioResolver, name: &str) -> 
         .answers()
         .iter()
         .filter_map(|record| match &record.data {
-            RData::SRV(srv) => Some((srv.priority, srv.weight, srv.port, srv.target.to_utf8())),
+            // The root for a target says that there is no such service (RFC 2782).
+            RData::SRV(srv) if !srv.target.is_root() => {
+                Some((srv.priority, srv.weight, srv.port, srv.target.to_utf8()))
+            }
             _ => None,
         })
         .collect();

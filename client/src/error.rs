@@ -1,6 +1,7 @@
 //! What can go wrong, at which member, and whether trying again can help.
 
 use crate::members::MembersError;
+use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -56,6 +57,8 @@ pub enum ErrorKind {
     Codec,
     /// The member list cannot be used; the cause says why.
     Members,
+    /// The client cannot be made with these settings; the cause says why.
+    Settings,
 }
 
 /// The two nodes of an [`ErrorKind::SourceElsewhere`].
@@ -156,6 +159,7 @@ impl fmt::Display for Error {
             ),
             ErrorKind::Codec => f.write_str("the value could not be converted"),
             ErrorKind::Members => f.write_str("the member list cannot be used"),
+            ErrorKind::Settings => f.write_str("the settings cannot be used"),
         }?;
         match &self.cause {
             Some(cause) => write!(f, ": {cause}"),
@@ -173,6 +177,13 @@ impl StdError for Error {
 impl From<MembersError> for Error {
     fn from(error: MembersError) -> Error {
         Error::caused(ErrorKind::Members, error)
+    }
+}
+
+/// For [`Client::new`](crate::Client::new) with members that need no conversion.
+impl From<Infallible> for Error {
+    fn from(never: Infallible) -> Error {
+        match never {}
     }
 }
 

@@ -1,16 +1,24 @@
 //! Whether a member is up, and when to try it again. Synchronous: time and chance are arguments.
 
+use crate::client::LONGEST;
 use std::time::{Duration, Instant};
 
+/// Probes are not closer than this.
+const SHORTEST_PROBE: Duration = Duration::from_millis(1);
+
 /// When a member counts as down and how it comes back.
+///
+/// ```
+/// use memcarp_client::HealthPolicy;
+/// let patient = HealthPolicy { failures: 10, ..HealthPolicy::default() };
+/// ```
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct HealthPolicy {
     /// Timeouts and broken connections in a row after which a member is down. A refused connection counts
     /// for all of them.
     pub failures: u32,
-    /// The wait before the first probe of a member that went down. Doubles each time it goes down again within
-    /// `flap_window` of its return.
+    /// The wait before the first probe of a member that went down, 1 ms at least. Doubles each time it goes down again
+    /// within `flap_window` of its return.
     pub first_probe: Duration,
     /// Each failed probe lengthens the wait by half, up to this.
     pub longest_probe: Duration,
@@ -34,6 +42,16 @@ impl Default for HealthPolicy {
             fail_open_above: 0.5,
             missed_keys: 10_000,
         }
+    }
+}
+
+impl HealthPolicy {
+    /// The same, with waits that can be waited for and that wait for something.
+    pub(crate) fn within_reason(mut self) -> HealthPolicy {
+        for wait in [&mut self.first_probe, &mut self.longest_probe] {
+            *wait = (*wait).clamp(SHORTEST_PROBE, LONGEST);
+        }
+        self
     }
 }
 

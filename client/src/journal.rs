@@ -23,10 +23,17 @@ impl Journal {
     pub(crate) fn missed(&mut self, key: &Key) {
         self.last += 1;
         if self.keys.len() < self.limit || self.keys.contains_key(key) {
-            self.keys.insert(key.clone(), self.last);
+            // A copy: the caller's may be a piece of something large.
+            self.keys.insert(key.as_bytes().into(), self.last);
         } else {
             self.overflowed = Some(self.last);
         }
+    }
+
+    /// A change of everything was missed.
+    pub(crate) fn missed_all(&mut self) {
+        self.last += 1;
+        self.overflowed = Some(self.last);
     }
 
     /// The number of the last miss: what is sent now settles up to here.

@@ -13,6 +13,8 @@
 //!   miss); an [`Error`] is a request that got no outcome, says at which [`member`](Error::member), and whether
 //!   [trying again can help](Error::is_retryable).
 //! - **Cancellation** is safe everywhere. Dropping a future or letting it time out never shows its answer to anybody else.
+//! - **A client** is cheap to clone, `Send` and `Sync`; keys and values are [`Bytes`](bytes::Bytes), or whatever converts
+//!   into them.
 //! - **Many at once**: [`Client::get_many`] and [`Client::batch`] scatter over the owners and gather in order, each
 //!   operation with its own result.
 //! - **Stampedes**: [`Client::get_or_compute`] has one caller compute, over all processes, by leases on the server.
@@ -53,6 +55,8 @@
 //! | `compression` | LZ4 for long values |
 //! | `metrics` | counters and gauges through the `metrics` crate |
 //! | `tracing` | log lines for members going down and coming back |
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod batch;
 mod builder;

@@ -1,5 +1,6 @@
 //! Short-lived copies of hot items in the process. Bounded; knows no connections.
 
+use crate::client::LONGEST;
 use crate::key::Key;
 use crate::protocol::{Code, Get, Reply, Request};
 use bytes::Bytes;
@@ -14,7 +15,6 @@ use std::time::{Duration, Instant};
 /// seen only when it ends. This process's own changes end it at once. Plain reads and `get_or_compute` use copies;
 /// batches and reads with options (a touch, details, a peek) do not.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct NearCachePolicy {
     /// Keys known at most, the least recently used going first.
     pub keys: NonZeroUsize,
@@ -57,8 +57,10 @@ struct Slot {
 
 impl NearCache {
     pub(crate) fn new(policy: &NearCachePolicy) -> NearCache {
-        let slots = LruCache::new(policy.keys);
-        NearCache { policy: policy.clone(), state: Mutex::new(State { slots, changes: 0, forgotten: 0 }) }
+        // Bounded by `State::slot`: a bound of its own would be allocated for at once.
+        let slots = LruCache::unbounded();
+        let policy = NearCachePolicy { ttl: policy.ttl.min(LONGEST), ..policy.clone() };
+        NearCache { policy, state: Mutex::new(State { slots, changes: 0, forgotten: 0 }) }
     }
 
     /// The copy to answer a plain read with.
@@ -80,6 +82,10 @@ impl NearCache {
                 self.changed(&key);
                 Task::Change(key)
             }
+            (None, request) if request.is_change() => {
+                self.clear();
+                Task::Flush
+            }
             (Some(key), Request::Get(get)) if !get.no_value && get.touch.is_none() => {
                 Task::Read(key, self.state().changes, Instant::now())
             }
@@ -92,11 +98,11 @@ impl NearCache {
         let mut state = self.state();
         state.changes += 1;
         let changes = state.changes;
-        let slot = state.slot(key, Instant::now());
+        let slot = state.slot(key, Instant::now(), self.policy.keys);
         (slot.copy, slot.changed) = (None, changes);
     }
 
-    pub(crate) fn clear(&self) {
+    fn clear(&self) {
         let mut state = self.state();
         state.changes += 1;
         state.forgotten = state.changes;
@@ -109,7 +115,7 @@ impl NearCache {
         let is_whole = reply.code == Code::Done && !seen.stale && !seen.won && !seen.claimed;
         let size = reply.value.as_ref().map_or(0, |value| value.len());
         let mut state = self.state();
-        let slot = state.slot(key, asked);
+        let slot = state.slot(key, asked, self.policy.keys);
         let in_time = asked.saturating_duration_since(slot.last_read) <= self.policy.ttl;
         slot.reads = if in_time { slot.reads.saturating_add(1) } else { 1 };
         slot.last_read = asked;
@@ -126,10 +132,14 @@ impl NearCache {
 impl State {
     /// The key's slot. A new one may take the place of the least recently used, of whose changes the last is
     /// remembered: who knows whether the new one's key was not among those forgotten before.
-    fn slot(&mut self, key: &Key, now: Instant) -> &mut Slot {
+    fn slot(&mut self, key: &Key, now: Instant, limit: NonZeroUsize) -> &mut Slot {
         if !self.slots.contains(key) {
             let slot = Slot { copy: None, reads: 0, last_read: now, changed: self.forgotten };
-            if let Some((_, gone)) = self.slots.push(key.clone(), slot) {
+            // A copy: the caller's may be a piece of something large.
+            self.slots.push(key.as_bytes().into(), slot);
+            if self.slots.len() > limit.get()
+                && let Some((_, gone)) = self.slots.pop_lru()
+            {
                 self.forgotten = self.forgotten.max(gone.changed);
             }
         }
@@ -166,6 +176,8 @@ pub(crate) struct Watch<'a> {
 enum Task {
     Read(Key, u64, Instant),
     Change(Key),
+    /// A change of everything.
+    Flush,
     Nothing,
 }
 
@@ -180,8 +192,10 @@ impl Watch<'_> {
 impl Drop for Watch<'_> {
     /// A read that overlapped the change may have seen either value.
     fn drop(&mut self) {
-        if let Task::Change(key) = &self.task {
-            self.cache.changed(key);
+        match &self.task {
+            Task::Change(key) => self.cache.changed(key),
+            Task::Flush => self.cache.clear(),
+            Task::Read(..) | Task::Nothing => {}
         }
     }
 }

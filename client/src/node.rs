@@ -5,7 +5,7 @@ mod changing;
 mod recovery;
 
 use changing::Fate;
-use recovery::{probe, unix_now};
+use recovery::probe;
 
 use crate::error::{Error, ErrorKind};
 use crate::events::{Event, Events};
@@ -15,18 +15,19 @@ use crate::key::Key;
 use crate::members::Member;
 use crate::net::{Lane, OnFailure, SharedConfig, Work};
 use crate::protocol::{Code, Reply, Request};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
+use xxhash_rust::xxh3::xxh3_64;
 
 pub(crate) struct Node {
     member: Member,
     name: Arc<str>,
+    /// One at least. A key always takes the same one, or else a change that is held up could overtake a later one.
     lanes: Vec<Lane>,
-    next_lane: AtomicUsize,
     policy: Arc<HealthPolicy>,
     /// The time a request has unless its caller says otherwise.
     usual: Duration,
@@ -47,8 +48,8 @@ struct State {
     journal: Journal,
     /// The failure that brought it down.
     downfall: Option<Error>,
-    /// When a change was last missed, in Unix time.
-    last_missed: Duration,
+    /// When a change was last missed.
+    last_missed: Instant,
     /// The task that is to notice its return. It ends early if its runtime does.
     prober: Option<JoinHandle<()>>,
 }
@@ -70,7 +71,6 @@ impl Node {
             lanes: (0..lanes.max(1))
                 .map(|_| Lane::new(address.clone(), net.clone(), on_failure(node)))
                 .collect(),
-            next_lane: AtomicUsize::new(0),
             policy: policy.clone(),
             usual,
             patience,
@@ -79,7 +79,7 @@ impl Node {
                 health: Health::default(),
                 journal: Journal::new(policy.missed_keys),
                 downfall: None,
-                last_missed: Duration::ZERO,
+                last_missed: Instant::now(),
                 prober: None,
             }),
             down: AtomicBool::new(false),
@@ -101,32 +101,44 @@ impl Node {
         self.down.load(Ordering::Relaxed)
     }
 
+    /// Which of its lanes a key takes.
+    pub(crate) fn lane(&self, key: &Key) -> usize {
+        match self.lanes.len() {
+            1 => 0,
+            lanes => (xxh3_64(key.as_bytes()) % lanes as u64) as usize,
+        }
+    }
+
     /// Sends one request and waits for its reply, at most until `deadline`.
     pub(crate) async fn call(self: &Arc<Self>, request: Request, deadline: Instant) -> Result<Reply, Error> {
+        let change = self.changing([&request]);
         if let Some(key) = request.key().filter(|_| !request.is_overwrite()) {
             self.settle_first(std::slice::from_ref(key), deadline).await?;
         }
-        let change = self.changing([&request]);
+        let lane = request.key().map_or(0, |key| self.lane(key));
         let again = request.is_read().then(|| request.clone());
-        let mut result = self.exchange(request, deadline).await;
+        let mut result = self.exchange(lane, request, deadline).await;
         // A connection that broke while idle is noticed by its next user, who need not suffer for it.
         if let (Err(error), Some(request)) = (&result, again)
             && *error.kind() == ErrorKind::ConnectionLost
             && !self.is_down()
         {
-            result = self.exchange(request, deadline).await;
+            result = self.exchange(lane, request, deadline).await;
         }
         change.settle(|_| Fate::of(result.as_ref().map(Some)));
         result
     }
 
-    /// Sends requests in one go. The outcome is by request and in their order.
+    /// Sends requests whose keys all take `lane` in one go. The outcome is by request and in their order.
     pub(crate) async fn call_many(
         self: &Arc<Self>,
+        lane: usize,
         requests: Vec<Request>,
         quiet: bool,
         deadline: Instant,
     ) -> Vec<Result<Option<Reply>, Error>> {
+        // Before anything else: what is not sent has been missed as well as what is lost.
+        let change = self.changing(&requests);
         if self.doubtful.load(Ordering::Acquire) {
             let used: Vec<Key> =
                 requests.iter().filter(|r| !r.is_overwrite()).filter_map(Request::key).cloned().collect();
@@ -135,10 +147,9 @@ impl Node {
             }
         }
         let began = Instant::now();
-        let change = self.changing(&requests);
         let count = requests.len();
         let (reply, receiver) = oneshot::channel();
-        let sent = self.send(Work::Many { requests, quiet, reply }, deadline).await;
+        let sent = self.send(lane, Work::Many { requests, quiet, reply }, deadline).await;
         let replies = match sent {
             Ok(()) => match timeout_at(deadline, receiver).await {
                 Ok(Ok(replies)) => replies,
@@ -180,12 +191,15 @@ impl Node {
         Some(runtime.spawn(probe(Arc::downgrade(self))))
     }
 
-    /// Notes that the member will not see a change of `key`.
-    pub(crate) fn missed(self: &Arc<Self>, key: &Key) {
+    /// Notes that the member will not see a change of `key`, or of everything it holds.
+    pub(crate) fn missed(self: &Arc<Self>, key: Option<&Key>) {
         let up = {
             let mut state = self.state();
-            state.journal.missed(key);
-            state.last_missed = unix_now();
+            match key {
+                Some(key) => state.journal.missed(key),
+                None => state.journal.missed_all(),
+            }
+            state.last_missed = Instant::now();
             self.doubtful.store(true, Ordering::Release);
             !state.health.is_down()
         };
@@ -194,10 +208,15 @@ impl Node {
         }
     }
 
-    async fn exchange(self: &Arc<Self>, request: Request, deadline: Instant) -> Result<Reply, Error> {
+    async fn exchange(
+        self: &Arc<Self>,
+        lane: usize,
+        request: Request,
+        deadline: Instant,
+    ) -> Result<Reply, Error> {
         let began = Instant::now();
         let (reply, receiver) = oneshot::channel();
-        let result = match self.send(Work::One { request, reply }, deadline).await {
+        let result = match self.send(lane, Work::One { request, reply }, deadline).await {
             Ok(()) => match timeout_at(deadline, receiver).await {
                 Ok(Ok(result)) => result,
                 Ok(Err(_)) => Err(Error::new(ErrorKind::ConnectionLost)),
@@ -217,11 +236,7 @@ impl Node {
         }
     }
 
-    async fn send(&self, work: Work, deadline: Instant) -> Result<(), Error> {
-        let lane = match self.lanes.len() {
-            1 => 0,
-            count => self.next_lane.fetch_add(1, Ordering::Relaxed) % count,
-        };
+    async fn send(&self, lane: usize, work: Work, deadline: Instant) -> Result<(), Error> {
         let sender = self.lanes[lane].sender();
         match timeout_at(deadline, sender.send(work)).await {
             Ok(Ok(())) => Ok(()),

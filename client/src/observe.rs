@@ -94,5 +94,6 @@ fn kind(error: &Error) -> &'static str {
         ErrorKind::SourceElsewhere(_) => "source_elsewhere",
         ErrorKind::Codec => "codec",
         ErrorKind::Members => "members",
+        ErrorKind::Settings => "settings",
     }
 }

@@ -37,14 +37,15 @@ impl Tls {
 
     /// The name every member's certificate must carry, instead of the host in its address.
     pub fn server_name(mut self, name: &str) -> Result<Tls, Error> {
-        let name = ServerName::try_from(name.to_owned()).map_err(|e| Error::caused(ErrorKind::Connect, e))?;
+        let name =
+            ServerName::try_from(name.to_owned()).map_err(|e| Error::caused(ErrorKind::Settings, e))?;
         self.server_name = Some(name);
         Ok(self)
     }
 
     fn build(ca_pem: &[u8], identity: Option<(&[u8], &[u8])>) -> Result<Tls, Error> {
         let wrong =
-            |error: Box<dyn std::error::Error + Send + Sync>| Error::caused(ErrorKind::Connect, error);
+            |error: Box<dyn std::error::Error + Send + Sync>| Error::caused(ErrorKind::Settings, error);
         let chain = |pem: &[u8]| CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
         let mut roots = RootCertStore::empty();
         for certificate in chain(ca_pem).map_err(|e| wrong(e.into()))? {

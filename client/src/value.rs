@@ -55,6 +55,27 @@ impl From<String> for Value {
     }
 }
 
+/// Copies.
+impl From<&String> for Value {
+    fn from(text: &String) -> Value {
+        text.as_str().into()
+    }
+}
+
+/// Copies.
+impl From<&Vec<u8>> for Value {
+    fn from(bytes: &Vec<u8>) -> Value {
+        bytes.as_slice().into()
+    }
+}
+
+/// Shares them.
+impl From<&Bytes> for Value {
+    fn from(bytes: &Bytes) -> Value {
+        Value::new(bytes.clone())
+    }
+}
+
 /// An empty value is a value too.
 impl From<()> for Value {
     fn from((): ()) -> Value {

@@ -139,8 +139,7 @@ async fn refused_stores_do_not_bring_a_member_down() {
         _ => Does::Says(hit(line)),
     })
     .await;
-    let mut policy = memcarp_client::HealthPolicy::default();
-    policy.failures = 1;
+    let policy = memcarp_client::HealthPolicy { failures: 1, ..memcarp_client::HealthPolicy::default() };
     let list = members(&[("only", &server.address)]);
     let client = Client::builder().members(list).health(policy).timeout(support::GENEROUS).build().unwrap();
     for _ in 0..5 {
@@ -214,8 +213,10 @@ fn a_client_outlives_its_runtime() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (first, second) = (runtime(), runtime());
     let mut fake = second.block_on(Fake::start());
-    let mut policy = memcarp_client::HealthPolicy::default();
-    policy.first_probe = Duration::from_millis(20);
+    let policy = memcarp_client::HealthPolicy {
+        first_probe: Duration::from_millis(20),
+        ..memcarp_client::HealthPolicy::default()
+    };
     let list = members(&[("only", &fake.address)]);
     let client = Client::builder().members(list).health(policy).build().unwrap();
     second.block_on(async {

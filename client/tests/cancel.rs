@@ -3,7 +3,7 @@
 mod support;
 
 use memcarp_client::op::{Count, Delete, Get, Store};
-use memcarp_client::{Client, Outcome};
+use memcarp_client::{Client, HealthPolicy, Outcome};
 use proptest::prelude::*;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -144,11 +144,7 @@ async fn run(callers: Vec<Vec<(Step, Patience)>>, chaos: Chaos, connections: usi
         .unresponsive_after(support::GENEROUS)
         .connections_per_member(connections)
         // Timeouts are this test's doing: nobody is to be taken for down.
-        .health({
-            let mut policy = memcarp_client::HealthPolicy::default();
-            policy.failures = u32::MAX;
-            policy
-        })
+        .health(HealthPolicy { failures: u32::MAX, ..HealthPolicy::default() })
         .build()
         .unwrap();
     let warm = client.batch().extend((0..256).map(|n| Store::set(key(n), value(&key(n)))));

@@ -299,3 +299,28 @@ async fn a_source_on_another_member_is_an_error_that_names_both() {
     assert!(told.len() == 2 && told.iter().all(|(_, result)| result.is_ok()));
     assert!(fakes.iter().all(|fake| fake.lines().iter().any(|line| line == "md tag:home")));
 }
+
+#[tokio::test]
+async fn who_asks_after_a_change_is_not_given_what_was_computed_before_it() {
+    let fake = Fake::start().await;
+    let client = client(&fake.address);
+    let (began, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let first = tokio::spawn({
+        let (client, began, finish) = (client.clone(), began.clone(), finish.clone());
+        async move {
+            let old = async || {
+                began.notify_one();
+                finish.notified().await;
+                Ok::<_, Infallible>("old")
+            };
+            client.get_or_compute("k", MINUTE, old).await.unwrap()
+        }
+    });
+    began.notified().await;
+    let _ = client.delete("k").await.unwrap();
+    let second = client.get_or_compute("k", MINUTE, async || Ok::<_, Infallible>("new")).await.unwrap();
+    assert_eq!((&second.value[..], second.origin), (&b"new"[..], Origin::Computed));
+    finish.notify_one();
+    assert_eq!(first.await.unwrap().value, "old");
+    assert_eq!(client.get("k").await.unwrap().unwrap().text(), Some("new"), "the older one was stored last");
+}

@@ -10,10 +10,11 @@ use support::{Fake, Peer, eventually, members, peers_wanted};
 use tokio::sync::broadcast;
 
 fn quick() -> HealthPolicy {
-    let mut policy = HealthPolicy::default();
-    policy.first_probe = Duration::from_millis(20);
-    policy.longest_probe = Duration::from_millis(100);
-    policy
+    HealthPolicy {
+        first_probe: Duration::from_millis(20),
+        longest_probe: Duration::from_millis(100),
+        ..HealthPolicy::default()
+    }
 }
 
 fn builder(list: &[(&str, &Address)]) -> Builder {
@@ -134,8 +135,7 @@ async fn a_change_that_timed_out_or_was_dropped_is_made_good_while_the_member_is
 #[tokio::test]
 async fn a_member_that_missed_more_than_can_be_remembered_is_emptied() {
     let mut fake = Fake::start().await;
-    let mut policy = quick();
-    policy.missed_keys = 3;
+    let policy = HealthPolicy { missed_keys: 3, ..quick() };
     let client = builder(&[("only", &fake.address)]).health(policy).build().unwrap();
     let set = client.batch().extend((0..10).map(|n| Store::set(format!("k{n}"), "before")));
     assert!(set.send().await.iter().all(Result::is_ok));
@@ -157,10 +157,9 @@ async fn when_most_members_look_dead_requests_are_sent_all_the_same() {
     let mut fakes = [Fake::start().await, Fake::start().await, Fake::start().await];
     let list: Vec<(&str, &Address)> =
         ["a", "b", "c"].into_iter().zip(fakes.iter().map(|f| &f.address)).collect();
-    let mut policy = quick();
     // No probe is to interfere.
-    policy.first_probe = Duration::from_secs(3600);
-    policy.longest_probe = Duration::from_secs(3600);
+    let never = Duration::from_secs(3600);
+    let policy = HealthPolicy { first_probe: never, longest_probe: never, ..quick() };
     let client = builder(&list).health(policy).build().unwrap();
     let keys = ["a", "b", "c"].map(|name| key_on(&client, name));
     let mut events = client.events();

@@ -21,9 +21,11 @@ fn nothing_old_is_read_and_everything_goes_on() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut server = Started::with(OPTIONS);
-        let mut policy = HealthPolicy::default();
-        policy.first_probe = Duration::from_millis(20);
-        policy.longest_probe = Duration::from_millis(100);
+        let policy = HealthPolicy {
+            first_probe: Duration::from_millis(20),
+            longest_probe: Duration::from_millis(100),
+            ..HealthPolicy::default()
+        };
         let member = Member::new("one").at(Address::Unix(server.directory.join("socket")));
         let client = Client::builder()
             .members(Members::new(vec![member]).unwrap())

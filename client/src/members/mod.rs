@@ -214,6 +214,33 @@ impl FromStr for Members {
     }
 }
 
+/// Reads the text as [`Members::from_str`] does.
+impl TryFrom<&str> for Members {
+    type Error = MembersError;
+
+    fn try_from(text: &str) -> Result<Members, MembersError> {
+        text.parse()
+    }
+}
+
+/// Reads the text as [`Members::from_str`] does.
+impl TryFrom<String> for Members {
+    type Error = MembersError;
+
+    fn try_from(text: String) -> Result<Members, MembersError> {
+        text.parse()
+    }
+}
+
+/// Checks the list as [`Members::new`] does.
+impl TryFrom<Vec<Member>> for Members {
+    type Error = MembersError;
+
+    fn try_from(list: Vec<Member>) -> Result<Members, MembersError> {
+        Members::new(list)
+    }
+}
+
 /// What is wrong with a member list, in words for whoever wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MembersError {

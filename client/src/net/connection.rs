@@ -8,7 +8,7 @@
 use super::NetConfig;
 use super::transport::Transport;
 use crate::error::{Error, ErrorKind};
-use crate::protocol::{Code, Dialect, Expected, Output, QuietReplies, Reply, ReplyParser, Request};
+use crate::protocol::{Dialect, Expected, Output, QuietReplies, Reply, ReplyParser, Request};
 use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -16,7 +16,7 @@ use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep};
 
@@ -25,6 +25,8 @@ const MAX_WAITING: usize = 4096;
 /// Bytes queued for writing, beyond which no new work is taken.
 const MAX_OUTPUT_BYTES: usize = 1 << 20;
 const READ_BYTES: usize = 16 * 1024;
+/// One answer may take this many times as long as a silence, if it comes in pieces.
+const SLOWEST_ANSWER: u32 = 10;
 const SLICES: usize = 16;
 
 /// Something to be sent, and where its outcome goes.
@@ -88,6 +90,10 @@ pub(super) struct Connection {
     parser: ReplyParser,
     input: BytesMut,
     output: Output,
+    /// What has been accepted since the last write came to an end.
+    unwritten: usize,
+    /// Whether callers come in company, so that a write is worth delaying for who else is about to ask.
+    crowded: bool,
     flushed: bool,
     waiting: VecDeque<Waiting>,
     /// Replies owed by the server: the requests of `waiting`.
@@ -97,9 +103,15 @@ pub(super) struct Connection {
     next_opaque: u32,
     /// Whether the server has done nothing to be given up for.
     blameless: bool,
+    /// Whether the server still reads, so that it may carry out what it has not answered.
+    listening: bool,
     /// Since when the server owes something and has sent nothing.
     silent_since: Instant,
+    /// Since when the answer that comes next is due.
+    due_since: Instant,
     patience: Duration,
+    /// How long a server that is to blame, but alive, is given to carry out what it has been sent.
+    farewell: Duration,
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
@@ -111,13 +123,18 @@ impl Connection {
             parser: ReplyParser { max_value_bytes: config.max_value_bytes },
             input: BytesMut::new(),
             output: Output::default(),
+            unwritten: 0,
+            crowded: false,
             flushed: true,
             waiting: VecDeque::new(),
             owed: 0,
             next_opaque: 0,
             blameless: false,
+            listening: false,
             silent_since: Instant::now(),
+            due_since: Instant::now(),
             patience: config.unresponsive_after,
+            farewell: config.connect_timeout,
             alarm: None,
         }
     }
@@ -134,16 +151,45 @@ impl Connection {
         for waiting in self.waiting.drain(..) {
             waiting.fail(&error);
         }
+        self.retire().await;
         if self.blameless { Ok(()) } else { Err(error) }
+    }
+
+    /// Sees to it that what has been sent here is not carried out after what the next connection sends: a late change
+    /// would put an old value over a new one. A server that reads on is waited for until it closes, which says that it
+    /// has come to the end; what another one has not received yet never reaches it.
+    async fn retire(&mut self) {
+        if self.listening {
+            let goodbye = async {
+                self.stream.shutdown().await?;
+                loop {
+                    self.input.clear();
+                    self.input.reserve(READ_BYTES);
+                    if self.stream.read_buf(&mut self.input).await? == 0 {
+                        return io::Result::Ok(());
+                    }
+                }
+            };
+            // However it ends, and if it does not in time, all that could be done has been.
+            let _ = tokio::time::timeout(self.farewell, goodbye).await;
+        }
+        self.stream.forget_unsent();
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, work: &mut mpsc::Receiver<Work>) -> Poll<Result<(), Error>> {
         loop {
+            if self.waiting.is_empty() && self.output.is_empty() {
+                // What comes now is nobody's answer, and must not meet the next request.
+                if let Poll::Ready(read) = self.poll_read(cx) {
+                    return Poll::Ready(read);
+                }
+            }
             let was_empty = self.output.is_empty();
             let finished = self.poll_work(cx, work);
-            // The first request since the last write. Whoever else is about to ask gets a turn before it is
+            // The first request since the last write, by one of several callers. The others get a turn before it is
             // written, or else a runtime that runs this task after every caller would have it write for every caller.
-            if was_empty && !self.output.is_empty() && !finished {
+            let crowded = self.crowded || self.waiting.len() > 1;
+            if was_empty && !self.output.is_empty() && crowded && !finished {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -174,8 +220,10 @@ impl Connection {
         if work.is_abandoned() {
             return; // Not a byte of it has been queued.
         }
+        self.unwritten += 1;
         if self.waiting.is_empty() {
             self.silent_since = Instant::now();
+            self.due_since = self.silent_since;
         }
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
         match work {
@@ -239,6 +287,10 @@ impl Connection {
             }
             self.flushed = false;
         }
+        if self.unwritten > 0 {
+            self.crowded = self.unwritten > 1;
+            self.unwritten = 0;
+        }
         if !self.flushed {
             match Pin::new(&mut self.stream).poll_flush(cx) {
                 Poll::Ready(Ok(())) => self.flushed = true,
@@ -260,7 +312,9 @@ impl Connection {
             return Poll::Ready(Err(lost(io::ErrorKind::UnexpectedEof.into())));
         }
         self.silent_since = Instant::now();
-        Poll::Ready(self.hand_out())
+        let handed_out = self.hand_out();
+        self.listening = handed_out.is_err();
+        Poll::Ready(handed_out)
     }
 
     fn hand_out(&mut self) -> Result<(), Error> {
@@ -277,18 +331,14 @@ impl Connection {
             if !expected.is_answered_by(&reply) {
                 return Err(nonsense("an answer to something else".to_owned()));
             }
-            // A refused store may have been refused before its data was seen, which then
-            // would be read as requests. Nothing after it can be trusted.
-            let in_doubt = expected.has_block && matches!(reply.code, Code::Refused(_));
+            let in_doubt = expected.leaves_in_doubt(&reply);
             if self.settle_head(reply)? {
                 self.waiting.pop_front();
             }
-            if in_doubt {
+            self.due_since = self.silent_since;
+            if let Some(why) = in_doubt {
                 self.blameless = true;
-                return Err(Error::caused(
-                    ErrorKind::ConnectionLost,
-                    "a store was refused, and what follows it is in doubt",
-                ));
+                return Err(Error::caused(ErrorKind::ConnectionLost, why));
             }
         }
         Ok(())
@@ -331,17 +381,21 @@ impl Connection {
         }
     }
 
-    /// Gives up a server that owes an answer and has been silent for too long.
+    /// Gives up a server that owes an answer and has been silent, or busy with that one answer, for too long.
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if self.waiting.is_empty() {
             return Poll::Pending;
         }
         loop {
-            let due = self.silent_since + self.patience;
+            let due =
+                (self.silent_since + self.patience).min(self.due_since + self.patience * SLOWEST_ANSWER);
             let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
             ready!(alarm.as_mut().poll(cx));
             if due <= Instant::now() {
-                return Poll::Ready(Err(Error::caused(ErrorKind::ConnectionLost, "the server went silent")));
+                return Poll::Ready(Err(Error::caused(
+                    ErrorKind::ConnectionLost,
+                    "the server went silent, or never came to an end",
+                )));
             }
             alarm.as_mut().reset(due);
         }

@@ -38,19 +38,16 @@ impl AsyncWrite for Counting {
     }
 }
 
+impl Transport for Counting {}
+
 fn work(number: usize) -> (Work, oneshot::Receiver<Result<Reply, Error>>) {
     let (reply, receiver) = oneshot::channel();
     let key = Key::from(format!("key:{number}"));
     (Work::One { request: Request::Delete(Delete { key, compare: None, stale: None }), reply }, receiver)
 }
 
-/// On one worker thread, which runs the connection after each caller that wakes it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn callers_that_ask_together_are_written_together() {
-    let (near, far) = tokio::io::duplex(1 << 16);
-    let writes = Arc::new(AtomicUsize::new(0));
-    let stream = Box::new(Counting { stream: near, writes: writes.clone() });
-    let config = NetConfig {
+fn config() -> NetConfig {
+    NetConfig {
         connect_timeout: Duration::from_secs(20),
         unresponsive_after: Duration::from_secs(20),
         queue: 1024,
@@ -59,7 +56,36 @@ async fn callers_that_ask_together_are_written_together() {
         credentials: None,
         #[cfg(feature = "tls")]
         tls: None,
-    };
+    }
+}
+
+/// Both are there when the connection looks: an answer to nobody, and the next request.
+#[tokio::test]
+async fn what_comes_while_nothing_is_asked_is_not_the_next_answer() {
+    let (near, mut far) = tokio::io::duplex(1 << 16);
+    let (sender, mut receiver) = mpsc::channel(1);
+    let (first, answer) = work(0);
+    let stream = Box::new(Counting { stream: near, writes: Arc::default() });
+    let connection = Connection::new(stream, Dialect::Classic, &config());
+    let served = tokio::spawn(async move { (connection.run(first, &mut receiver).await, receiver) });
+    far.write_all(b"DELETED\r\n").await.unwrap();
+    assert_eq!(answer.await.unwrap().unwrap().code, Code::Done);
+    tokio::task::yield_now().await; // It waits for more.
+    let (second, _answer) = work(1);
+    far.write_all(b"DELETED\r\n").await.unwrap();
+    assert!(sender.try_send(second).is_ok());
+    let (result, mut receiver) = served.await.unwrap();
+    assert!(result.is_ok(), "nobody was in line");
+    assert!(receiver.try_recv().is_ok(), "the next connection has it to send");
+}
+
+/// On one worker thread, which runs the connection after each caller that wakes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn callers_that_ask_together_are_written_together() {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let writes = Arc::new(AtomicUsize::new(0));
+    let stream = Box::new(Counting { stream: near, writes: writes.clone() });
+    let config = config();
     tokio::spawn(async move {
         let (read, mut write) = tokio::io::split(far);
         let mut lines = BufReader::new(read).lines();

@@ -14,9 +14,29 @@ use tokio::net::TcpStream;
 const MAX_ANSWER_BYTES: usize = 1024;
 
 /// A byte stream: TCP, a Unix socket, TLS.
-pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Has the system drop, when this is closed, what the other side has not received. By itself it would go on
+    /// sending, and a change could arrive minutes later, after those of the next connection.
+    fn forget_unsent(&self) {}
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+impl Transport for TcpStream {
+    fn forget_unsent(&self) {
+        // Without it all is as it would have been.
+        let _ = self.set_zero_linger();
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Transport for tokio_rustls::client::TlsStream<TcpStream> {
+    fn forget_unsent(&self) {
+        self.get_ref().0.forget_unsent();
+    }
+}
+
+/// Nothing is on the way between two processes of one host.
+#[cfg(unix)]
+impl Transport for tokio::net::UnixStream {}
 
 /// Asked for a user name and a password each time a connection is made.
 #[derive(Clone)]

@@ -17,8 +17,10 @@ impl Node {
             .into_iter()
             .enumerate()
             .filter(|(_, request)| request.is_change())
-            .filter_map(|(number, request)| {
-                Some(Change { number, key: request.key()?.clone(), overwrites: request.is_overwrite() })
+            .map(|(number, request)| Change {
+                number,
+                key: request.key().cloned(),
+                overwrites: request.is_overwrite(),
             })
             .collect();
         let sent = if keys.is_empty() { 0 } else { self.state().journal.now() };
@@ -36,7 +38,8 @@ pub(super) struct Changing {
 
 struct Change {
     number: usize,
-    key: Key,
+    /// None if it is everything that changes.
+    key: Option<Key>,
     overwrites: bool,
 }
 
@@ -70,8 +73,8 @@ impl Changing {
         let doubtful = self.node.doubtful.load(Ordering::Acquire);
         self.keys.retain(|change| {
             let fate = fate(change.number);
-            if doubtful && change.overwrites && fate == Fate::Done {
-                self.node.settled(&change.key, self.sent);
+            if let (true, true, Fate::Done, Some(key)) = (doubtful, change.overwrites, fate, &change.key) {
+                self.node.settled(key, self.sent);
             }
             fate == Fate::Unknown
         });
@@ -81,7 +84,7 @@ impl Changing {
 impl Drop for Changing {
     fn drop(&mut self) {
         for change in &self.keys {
-            self.node.missed(&change.key);
+            self.node.missed(change.key.as_ref());
         }
     }
 }

@@ -18,10 +18,13 @@ use tokio::time::{Instant, timeout_at};
 const REPLAY_BATCH: usize = 500;
 /// Written and read back to see whether a member works.
 const PROBE_KEY: &str = "memcarp-client:probe";
-/// Says when a member was last emptied because a client had forgotten what it missed.
+/// Stored when a member has been emptied because a client had forgotten what it missed. Its age, which the member
+/// tells, is all that counts: clients' clocks need not agree.
 const EMPTIED_KEY: &str = "memcarp-client:emptied";
-/// Clocks of clients are taken to agree this well.
-const CLOCK_SLACK: Duration = Duration::from_secs(10);
+const EMPTIED_TTL: Duration = Duration::from_secs(86_400);
+/// The mark is this much younger than the emptying at most: members count in seconds, and a client may be slow to leave
+/// it.
+const EMPTIED_SLACK: Duration = Duration::from_secs(10);
 
 impl Node {
     /// Makes sure that none of the keys is used while the member may hold a value it should have lost.
@@ -46,13 +49,26 @@ impl Node {
     }
 
     async fn delete_missed(self: &Arc<Self>, keys: Vec<Key>, deadline: Instant) -> Result<(), Error> {
+        for lane in 0..self.lanes.len() {
+            let keys: Vec<&Key> = keys.iter().filter(|key| self.lane(key) == lane).collect();
+            if !keys.is_empty() {
+                self.delete_missed_by(lane, &keys, deadline).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete_missed_by(
+        self: &Arc<Self>,
+        lane: usize,
+        keys: &[&Key],
+        deadline: Instant,
+    ) -> Result<(), Error> {
         let sent = self.state().journal.now();
-        let deletes = keys
-            .iter()
-            .map(|key| Request::Delete(Delete { key: key.clone(), compare: None, stale: None }))
-            .collect();
+        let delete = |&key: &&Key| Request::Delete(Delete { key: key.clone(), compare: None, stale: None });
+        let requests = keys.iter().map(delete).collect();
         let (reply, receiver) = oneshot::channel();
-        self.send(Work::Many { requests: deletes, quiet: false, reply }, deadline).await?;
+        self.send(lane, Work::Many { requests, quiet: false, reply }, deadline).await?;
         let replies = match timeout_at(deadline, receiver).await {
             Ok(Ok(replies)) => replies,
             Ok(Err(_)) => return Err(Error::new(ErrorKind::ConnectionLost).at(&self.name)),
@@ -81,12 +97,13 @@ impl Node {
             let state = self.state();
             (state.journal.now(), state.last_missed)
         };
-        let marker = self.exchange(read(EMPTIED_KEY), deadline).await?;
-        let emptied = marker.value.as_deref().and_then(|v| std::str::from_utf8(v).ok()?.parse().ok());
-        if emptied.is_none_or(|at| Duration::from_secs(at) < last_missed + CLOCK_SLACK) {
-            self.exchange(Request::Flush { delay_seconds: 0 }, deadline).await?;
-            let now = unix_now().as_secs().to_string();
-            self.exchange(write(EMPTIED_KEY, now.into(), Duration::from_secs(86_400)), deadline).await?;
+        let mark = self.exchange(0, read(EMPTIED_KEY), deadline).await?;
+        if !was_emptied_since(last_missed.elapsed(), mark.attributes.ttl) {
+            // Each lane may still hold changes from before.
+            for lane in 0..self.lanes.len() {
+                self.exchange(lane, Request::Flush, deadline).await?;
+            }
+            self.exchange(0, write(EMPTIED_KEY, Bytes::new(), EMPTIED_TTL), deadline).await?;
             self.events.send(Event::Emptied { member: self.name.clone() });
         }
         let mut state = self.state();
@@ -145,10 +162,16 @@ impl Node {
     async fn works(self: &Arc<Self>) -> Result<(), Error> {
         let deadline = Instant::now() + self.patience;
         let token = Bytes::from(format!("{:016x}", chance().to_bits()));
-        self.exchange(write(PROBE_KEY, token, Duration::from_secs(60)), deadline).await?;
-        self.exchange(read(PROBE_KEY), deadline).await?;
+        self.exchange(0, write(PROBE_KEY, token, Duration::from_secs(60)), deadline).await?;
+        self.exchange(0, read(PROBE_KEY), deadline).await?;
         Ok(())
     }
+}
+
+/// Whether the member was emptied after a change was missed, `missed` ago, going by the seconds its mark has left.
+fn was_emptied_since(missed: Duration, left: Option<i64>) -> bool {
+    let left = left.and_then(|seconds| u64::try_from(seconds).ok());
+    left.is_some_and(|left| EMPTIED_TTL.saturating_sub(Duration::from_secs(left)) + EMPTIED_SLACK <= missed)
 }
 
 /// Tries a member that is down until it works and is up to date, or nobody has it in a list any longer.
@@ -188,31 +211,25 @@ impl Drop for Replaying {
 }
 
 fn read(key: &'static str) -> Request {
-    Request::Get(Get {
-        key: key.into(),
-        touch: None,
-        vivify: None,
-        refresh_below: None,
-        details: false,
-        no_value: false,
-        no_bump: false,
-    })
+    Request::Get(Get { details: true, ..Get::new(key.into()) })
 }
 
 fn write(key: &'static str, value: Bytes, ttl: Duration) -> Request {
-    Request::Store(Store {
-        key: key.into(),
-        mode: Mode::Set,
-        value,
-        flags: 0,
-        ttl: Ttl::After(ttl),
-        compare: None,
-        even_if_stale: false,
-        vivify: None,
-        sources: Vec::new(),
-    })
+    Request::Store(Store { ttl: Ttl::After(ttl), ..Store::new(key.into(), Mode::Set, value, 0) })
 }
 
-pub(super) fn unix_now() -> Duration {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_counts_only_if_it_is_surely_younger_than_the_miss() {
+        let missed = |seconds| Duration::from_secs(seconds);
+        assert!(was_emptied_since(missed(60), Some(86_400)), "emptied just now");
+        assert!(was_emptied_since(missed(60), Some(86_400 - 50)));
+        assert!(!was_emptied_since(missed(60), Some(86_400 - 51)), "too close to tell");
+        assert!(!was_emptied_since(missed(0), Some(86_400)));
+        assert!(!was_emptied_since(missed(60), Some(-1)), "not our mark: it never ends");
+        assert!(!was_emptied_since(missed(60), None), "no mark, or a protocol without ages");
+    }
 }

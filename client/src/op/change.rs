@@ -19,6 +19,13 @@ pub enum Deleted {
     Exists,
 }
 
+impl Deleted {
+    /// Whether it was there and is gone or stale.
+    pub fn is_deleted(self) -> bool {
+        self == Deleted::Deleted
+    }
+}
+
 /// Deletes an item, or marks it stale.
 #[derive(Clone, Debug)]
 pub struct Delete(pub(crate) protocol::Delete);
@@ -153,6 +160,13 @@ pub enum Touched {
     Touched,
     /// It was not there.
     NotFound,
+}
+
+impl Touched {
+    /// Whether it was there and has the new time to live.
+    pub fn is_touched(self) -> bool {
+        self == Touched::Touched
+    }
 }
 
 /// Gives an item a new time to live without reading it.

@@ -19,15 +19,7 @@ pub struct Get(pub(crate) protocol::Get);
 impl Get {
     /// Reads `key`.
     pub fn new(key: impl Into<Key>) -> Get {
-        Get(protocol::Get {
-            key: key.into(),
-            touch: None,
-            vivify: None,
-            refresh_below: None,
-            details: false,
-            no_value: false,
-            no_bump: false,
-        })
+        Get(protocol::Get::new(key.into()))
     }
 }
 

@@ -67,17 +67,7 @@ impl Store {
     }
 
     fn new(key: Key, value: Value, mode: Mode) -> Store {
-        Store(protocol::Store {
-            key,
-            mode,
-            value: value.bytes,
-            flags: value.flags,
-            ttl: Ttl::Never,
-            compare: None,
-            even_if_stale: false,
-            vivify: None,
-            sources: Vec::new(),
-        })
+        Store(protocol::Store::new(key, mode, value.bytes, value.flags))
     }
 }
 

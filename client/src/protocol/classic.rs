@@ -86,7 +86,7 @@ pub(super) fn encode(request: &Request, now: u64, out: &mut Output) -> Result<Sh
             out.text(b"version\r\n");
             Ok(Shape::Line)
         }
-        Request::Flush { .. } => {
+        Request::Flush => {
             super::meta::encode(request, Ending::Plain, now, out);
             Ok(Shape::Line)
         }

@@ -26,8 +26,7 @@ pub(super) fn encode(request: &Request, ending: Ending, now: u64, out: &mut Outp
             start(b"mg ", key, out);
             signed_flag(out, b" T", ttl.wire(now));
         }
-        Request::Flush { delay_seconds: 0 } => out.text(b"flush_all"),
-        Request::Flush { delay_seconds } => flag(out, b"flush_all ", (*delay_seconds).into()),
+        Request::Flush => out.text(b"flush_all"),
         Request::Version => out.text(b"version"),
         Request::Stats(argument) if argument.is_empty() => out.text(b"stats"),
         Request::Stats(argument) => {

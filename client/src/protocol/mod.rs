@@ -39,7 +39,7 @@ impl Dialect {
                 let shape = match request {
                     Request::Get(_) | Request::Store(_) | Request::Delete(_) => Shape::Meta,
                     Request::Count(_) | Request::Touch { .. } => Shape::Meta,
-                    Request::Flush { .. } | Request::Version => Shape::Line,
+                    Request::Flush | Request::Version => Shape::Line,
                     Request::Stats(_) => Shape::Stats,
                 };
                 let ending = if shape == Shape::Meta { Ending::Opaque(opaque) } else { Ending::Plain };
@@ -68,7 +68,7 @@ impl Dialect {
 pub(crate) struct Expected {
     pub(crate) shape: Shape,
     /// Whether the request had a data block.
-    pub(crate) has_block: bool,
+    has_block: bool,
     opaque: Option<u32>,
     /// The key that a classic value must name.
     key: Option<Key>,
@@ -79,12 +79,27 @@ impl Expected {
         Expected { shape: Shape::Meta, has_block, opaque: None, key: None }
     }
 
+    /// Why nothing that follows `reply` can be trusted, if that is so.
+    pub(crate) fn leaves_in_doubt(&self, reply: &Reply) -> Option<&'static str> {
+        match &reply.code {
+            // It may have been refused before its data was seen, which then would be read as requests.
+            Code::Refused(_) if self.has_block => {
+                Some("a store was refused, and what follows it is in doubt")
+            }
+            // What answered before knew the meta protocol; whatever this is may know the other.
+            Code::Refused(text) if self.shape == Shape::Meta && text == "ERROR" => {
+                Some("the server knows the meta protocol no longer")
+            }
+            _ => None,
+        }
+    }
+
     /// Whether `reply` can be the reply to this request. Errors name nothing; and servers of the first meta
     /// protocol give a miss without its opaque.
     pub(crate) fn is_answered_by(&self, reply: &Reply) -> bool {
         let opaque_fits = match (self.opaque, reply.attributes.opaque) {
             (Some(sent), Some(got)) => sent == got,
-            (Some(_), None) => reply.code != Code::Done,
+            (Some(_), None) => matches!(reply.code, Code::Miss | Code::ServerError(_) | Code::Refused(_)),
             (None, _) => true,
         };
         let key_fits = match (&self.key, &reply.attributes.key) {

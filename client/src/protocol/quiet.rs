@@ -15,15 +15,16 @@ pub(crate) struct QuietReplies {
     next: usize,
     /// An error seen since `next`, not yet given to anybody.
     error: Option<Reply>,
+    errors: usize,
 }
 
 impl QuietReplies {
     pub(crate) fn new(first: u32, requests: usize) -> QuietReplies {
-        QuietReplies { replies: vec![None; requests], first, next: 0, error: None }
+        QuietReplies { replies: vec![None; requests], first, next: 0, error: None, errors: 0 }
     }
 
-    /// Takes the next reply of the stream; true at the fence. An opaque that was not sent, or out of order, is
-    /// an error: the stream is not what it should be.
+    /// Takes the next reply of the stream; true at the fence. An opaque that was not sent, or out of order, or more
+    /// errors than requests, is an error: the stream is not what it should be.
     pub(crate) fn take(&mut self, reply: Reply) -> Result<bool, String> {
         match (&reply.code, reply.attributes.opaque) {
             (Code::Fence, _) => {
@@ -32,6 +33,10 @@ impl QuietReplies {
             }
             (Code::ServerError(_) | Code::Refused(_), None) => {
                 self.error.get_or_insert(reply);
+                self.errors += 1;
+                if self.errors > self.replies.len() {
+                    return Err("more errors than requests".to_owned());
+                }
                 Ok(false)
             }
             (_, Some(opaque)) => {
@@ -106,5 +111,8 @@ mod tests {
         let mut quiet = QuietReplies::new(0, 3);
         quiet.take(numbered(1)).unwrap();
         assert!(quiet.take(numbered(1)).is_err());
+        let mut quiet = QuietReplies::new(0, 1);
+        assert!(!quiet.take(Reply::bare(Code::ServerError(String::new()))).unwrap());
+        assert!(quiet.take(Reply::bare(Code::ServerError(String::new()))).is_err());
     }
 }

@@ -159,29 +159,11 @@ fn written(dialect: Dialect, request: Request) -> String {
 }
 
 fn get(key: impl Into<Key>) -> Get {
-    Get {
-        key: key.into(),
-        touch: None,
-        vivify: None,
-        refresh_below: None,
-        details: false,
-        no_value: false,
-        no_bump: false,
-    }
+    Get::new(key.into())
 }
 
 fn store(key: impl Into<Key>) -> Store {
-    Store {
-        key: key.into(),
-        mode: Mode::Set,
-        value: Bytes::from_static(b"bar"),
-        flags: 0,
-        ttl: Ttl::Never,
-        compare: None,
-        even_if_stale: false,
-        vivify: None,
-        sources: Vec::new(),
-    }
+    Store::new(key.into(), Mode::Set, Bytes::from_static(b"bar"), 0)
 }
 
 #[test]
@@ -254,7 +236,7 @@ fn requests_in_both_dialects() {
             "not supported",
         ),
         (Request::Touch { key: "k".into(), ttl: minute }, "mg k T60 O7\r\n", "touch k 60\r\n"),
-        (Request::Flush { delay_seconds: 3 }, "flush_all 3\r\n", "flush_all 3\r\n"),
+        (Request::Flush, "flush_all\r\n", "flush_all\r\n"),
         (Request::Stats("items".into()), "stats items\r\n", "stats items\r\n"),
     ] {
         assert_eq!(written(Dialect::Meta, request.clone()), meta);

@@ -15,7 +15,7 @@ pub(crate) enum Request {
     Delete(Delete),
     Count(Count),
     Touch { key: Key, ttl: Ttl },
-    Flush { delay_seconds: u32 },
+    Flush,
     Version,
     Stats(String),
 }
@@ -87,6 +87,38 @@ pub(crate) struct Count {
     pub(crate) compare: Option<u64>,
 }
 
+impl Get {
+    /// A plain read.
+    pub(crate) fn new(key: Key) -> Get {
+        Get {
+            key,
+            touch: None,
+            vivify: None,
+            refresh_below: None,
+            details: false,
+            no_value: false,
+            no_bump: false,
+        }
+    }
+}
+
+impl Store {
+    /// Stores a value that lives for ever, on no further conditions.
+    pub(crate) fn new(key: Key, mode: Mode, value: Bytes, flags: u32) -> Store {
+        Store {
+            key,
+            mode,
+            value,
+            flags,
+            ttl: Ttl::Never,
+            compare: None,
+            even_if_stale: false,
+            vivify: None,
+            sources: Vec::new(),
+        }
+    }
+}
+
 impl Request {
     pub(crate) fn key(&self) -> Option<&Key> {
         match self {
@@ -95,7 +127,7 @@ impl Request {
             | Request::Delete(Delete { key, .. })
             | Request::Count(Count { key, .. })
             | Request::Touch { key, .. } => Some(key),
-            Request::Flush { .. } | Request::Version | Request::Stats(_) => None,
+            Request::Flush | Request::Version | Request::Stats(_) => None,
         }
     }
 
@@ -108,11 +140,12 @@ impl Request {
         }
     }
 
-    /// Whether it changes the data behind its key, so that a member that missed it holds a stale value.
+    /// Whether it changes the data behind its key, or behind all keys, so that a member that missed it holds a stale
+    /// value.
     pub(crate) fn is_change(&self) -> bool {
         match self {
             Request::Store(store) => store.mode != Mode::Add,
-            Request::Delete(_) | Request::Count(_) => true,
+            Request::Delete(_) | Request::Count(_) | Request::Flush => true,
             _ => false,
         }
     }

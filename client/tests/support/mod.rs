@@ -5,11 +5,13 @@ mod fake;
 mod namespace;
 mod peer;
 mod script;
+mod wild;
 
 pub use fake::{Chaos, Fake};
 pub use namespace::Namespace;
 pub use peer::{Peer, peers_wanted, scratch};
 pub use script::{Does, Script, opaque};
+pub use wild::Wild;
 
 use memcarp_client::{Address, Member, Members};
 use std::future::Future;

@@ -4,6 +4,9 @@ use super::Peer;
 use memcarp_client::Address;
 use std::process::{Command, Stdio};
 
+/// The far end's address on the link, known beforehand so that nobody has to ask for it.
+const FAR: &str = "02:00:00:00:00:02";
+
 pub struct Namespace {
     name: String,
     link: String,
@@ -25,7 +28,7 @@ impl Namespace {
         let name = format!("memcarp-try-{}", std::process::id());
         let link = format!("mct{}", std::process::id() % 100_000);
         let made = ip(&format!("netns add {name}"));
-        let linked = made && ip(&format!("link add {link} type dummy"));
+        let linked = made && ip(&format!("link add {link} type veth peer name {link}p"));
         if linked {
             ip(&format!("link del {link}"));
         }
@@ -39,13 +42,14 @@ impl Namespace {
         let subnet = (process % 250) as u8;
         for command in [
             format!("netns add {name}"),
-            format!("link add {link} type veth peer name {link}p"),
+            format!("link add {link} type veth peer name {link}p address {FAR}"),
             format!("link set {link}p netns {name}"),
             format!("addr add 10.203.{subnet}.1/24 dev {link}"),
             format!("link set {link} up"),
             format!("-n {name} addr add 10.203.{subnet}.2/24 dev {link}p"),
             format!("-n {name} link set {link}p up"),
             format!("-n {name} link set lo up"),
+            format!("neigh replace 10.203.{subnet}.2 lladdr {FAR} dev {link} nud permanent"),
         ] {
             assert!(ip(&command), "ip {command}");
         }
@@ -60,10 +64,12 @@ impl Namespace {
         peer
     }
 
-    /// Cuts or joins the far end of the link.
+    /// Takes the server's address away or gives it back. While it is away every packet is swallowed, and nobody is told,
+    /// as they would be of a link that is down.
     pub fn link(&self, up: bool) {
-        let state = if up { "up" } else { "down" };
-        assert!(ip(&format!("-n {} link set {}p {state}", self.name, self.link)));
+        let verb = if up { "add" } else { "del" };
+        let Namespace { name, link, subnet } = self;
+        assert!(ip(&format!("-n {name} addr {verb} 10.203.{subnet}.2/24 dev {link}p")));
     }
 }
 

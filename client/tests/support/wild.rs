@@ -1,0 +1,79 @@
+//! A server whose every connection is the test's own doing.
+
+use memcarp_client::Address;
+use std::future::Future;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+pub struct Wild {
+    pub address: Address,
+    task: JoinHandle<()>,
+}
+
+impl Wild {
+    /// `serve` is given each connection and the number of those before it.
+    pub async fn start<F, Fut>(serve: F) -> Wild
+    where
+        F: Fn(Peer, usize) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let task = tokio::spawn(async move {
+            let mut served = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let number = served.len();
+                served.push(Stopped(tokio::spawn(serve(Peer(BufReader::new(stream)), number))));
+            }
+        });
+        Wild { address: Address::Tcp { host: "127.0.0.1".to_owned(), port }, task }
+    }
+}
+
+impl Drop for Wild {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Stopped(JoinHandle<()>);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The client's end of a connection, as the server sees it.
+pub struct Peer(BufReader<TcpStream>);
+
+impl Peer {
+    /// The next request line, its data block read and dropped; none at the end.
+    pub async fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        if self.0.read_line(&mut line).await.ok()? == 0 {
+            return None;
+        }
+        let line = line.trim_end().to_owned();
+        let words: Vec<&str> = line.split(' ').collect();
+        let block = match words[0] {
+            "ms" => words[2].parse::<usize>().unwrap() + 2,
+            "set" => words[4].parse::<usize>().unwrap() + 2,
+            _ => 0,
+        };
+        self.0.read_exact(&mut vec![0; block]).await.ok()?;
+        Some(line)
+    }
+
+    /// Says something; whether anybody listens is seen by the next `line`.
+    pub async fn say(&mut self, text: &str) {
+        let _ = self.0.write_all(text.as_bytes()).await;
+    }
+
+    /// Answers `mn`, with which a connection begins.
+    pub async fn greet(&mut self) {
+        assert_eq!(self.line().await.as_deref(), Some("mn"));
+        self.say("MN\r\n").await;
+    }
+}
