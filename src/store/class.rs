@@ -37,9 +37,27 @@ pub fn memcached_size(key_len: usize, value_len: usize, has_client_flags: bool) 
 }
 
 /// The class, from 1, whose chunks are the smallest that hold `size` bytes; the last one also holds longer items.
+#[inline]
 pub fn class_of(size: usize) -> usize {
-    CHUNKS[..LAST].partition_point(|&chunk| (chunk as usize) < size)
+    // Chunks are multiples of 8 bytes.
+    match BY_EIGHTS.get(size.div_ceil(8)) {
+        Some(&class) => class.into(),
+        None => CHUNKS[..LAST].partition_point(|&chunk| (chunk as usize) < size),
+    }
 }
+
+/// The classes of short items, by their size in multiples of 8 bytes, rounded up.
+static BY_EIGHTS: [u8; 128] = {
+    let mut table = [1; 128];
+    let mut eights = 1;
+    while eights < table.len() {
+        let class = table[eights - 1];
+        let fits = eights * 8 <= CHUNKS[class as usize] as usize;
+        table[eights] = if fits { class } else { class + 1 };
+        eights += 1;
+    }
+    table
+};
 
 /// The chunk size of a class in bytes.
 pub fn chunk_size(class: usize) -> usize {
@@ -60,5 +78,9 @@ mod tests {
         assert_eq!(class_of(97), 2);
         assert_eq!(class_of(memcached_size(3, 66_560, false)), 31);
         assert_eq!(chunk_size(class_of(1 << 20)), 512 << 10);
+        for size in 1..3000 {
+            let class = class_of(size);
+            assert!(chunk_size(class - 1) < size && size <= chunk_size(class), "{size}");
+        }
     }
 }

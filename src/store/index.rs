@@ -216,18 +216,16 @@ impl Index {
         let capacity = region.capacity();
         let hash = self.slot(region, slot.position as usize);
         let mut end = slot.position as usize + 1;
-        while end < capacity {
-            let next = self.slot(region, end);
-            if next == 0 || region.home(next) == end {
-                break;
+        'run: while end < capacity {
+            for bytes in &self.page(region.pages[end / PAGE_SLOTS])[end % PAGE_SLOTS..] {
+                let next = u64::from_le_bytes(*bytes);
+                if next == 0 || region.home(next) == end {
+                    break 'run;
+                }
+                end += 1;
             }
-            end += 1;
         }
-        for position in slot.position as usize + 1..end {
-            let moved = self.slot(&self.regions[region_id], position);
-            self.set_slot(region_id, position - 1, moved);
-        }
-        self.set_slot(region_id, end - 1, 0);
+        self.pull_back(region_id, slot.position as usize, end - 1);
         let region = &mut self.regions[region_id];
         region.len -= 1;
         self.len -= 1;
@@ -322,11 +320,6 @@ impl Index {
         u64::from_le_bytes(self.page(region.pages[position / PAGE_SLOTS])[position % PAGE_SLOTS])
     }
 
-    fn set_slot(&mut self, region: usize, position: usize, slot: u64) {
-        let page = self.regions[region].pages[position / PAGE_SLOTS];
-        self.page_mut(page)[position % PAGE_SLOTS] = slot.to_le_bytes();
-    }
-
     /// Puts `new` at `position` and moves the slots from there up to the empty one at `gap` on by one.
     fn push_on(&mut self, region: usize, position: usize, gap: usize, new: u64) {
         let pages = self.regions[region].pages;
@@ -341,6 +334,26 @@ impl Index {
             page[start] = carried;
             carried = out;
             from += last - start + 1;
+        }
+    }
+
+    /// Moves the slots after `position` up to `last` back by one, and empties the one at `last`.
+    fn pull_back(&mut self, region: usize, position: usize, last: usize) {
+        let pages = self.regions[region].pages;
+        let mut carried = [0; 8];
+        let mut to = last;
+        loop {
+            let end = to % PAGE_SLOTS;
+            let start = end.saturating_sub(to - position);
+            let page = self.page_mut(pages[to / PAGE_SLOTS]);
+            let out = page[start];
+            page.copy_within(start + 1..end + 1, start);
+            page[end] = carried;
+            carried = out;
+            if to - end + start == position {
+                break;
+            }
+            to -= end + 1;
         }
     }
 }

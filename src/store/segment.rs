@@ -226,12 +226,14 @@ impl Log {
 
     /// The CAS value an item at this location has if none is stored with it: each time it is replaced where it lies
     /// gives it another one of those between its offset and the next item's.
+    #[inline]
     pub fn implied_cas(&self, location: Location, header: &Header) -> u64 {
         let (_, offset) = self.split(location);
         let version = header.version().unwrap_or(0);
         self.cas_at(self.at(location).0.sequence, offset + usize::from(version))
     }
 
+    #[inline]
     fn cas_at(&self, sequence: u64, offset: usize) -> u64 {
         (sequence << self.offset_bits | offset as u64) << self.cas_space.shard_bits | self.cas_space.shard
     }
