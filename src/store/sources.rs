@@ -22,10 +22,9 @@
 mod table;
 
 use super::pool::Pool;
-use parking_lot::Mutex;
+use super::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use table::Table;
 
@@ -45,6 +44,8 @@ pub(super) struct Sources {
     /// The latest update of anything, kept while something depends on everything.
     latest: Mutex<Latest>,
     updates: AtomicU64,
+    /// Most sources that an item remembers one by one.
+    remembered: usize,
 }
 
 /// The stamps of the latest update, and of the latest of another key: an item is not outdated by its own making.
@@ -63,14 +64,16 @@ impl Latest {
 }
 
 impl Sources {
-    pub fn new(pool: Arc<Pool>) -> Sources {
+    /// A table that knows nothing, for items that remember up to `remembered` sources one by one.
+    pub fn new(pool: Arc<Pool>, remembered: usize) -> Sources {
         Sources {
             table: Table::new(pool),
             clock: AtomicU64::new(0),
             named: AtomicUsize::new(0),
             catch_all: AtomicUsize::new(0),
-            latest: Mutex::default(),
+            latest: Mutex::new(Latest::default()),
             updates: AtomicU64::new(0),
+            remembered,
         }
     }
 
@@ -277,7 +280,7 @@ impl Derivation {
         if self.catch_all || self.hashes.contains(&hash) {
             return;
         }
-        if self.hashes.len() == MAX_REMEMBERED || !self.sources.name_one(hash) {
+        if self.hashes.len() == self.sources.remembered || !self.sources.name_one(hash) {
             return self.set_catch_all();
         }
         self.hashes.push(hash);

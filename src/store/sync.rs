@@ -1,5 +1,5 @@
-//! What threads share the budget by. `tests/interleavings.rs` compiles the budget with others of these names, which try
-//! every order in which threads may meet.
+//! What threads share the budget and the table of sources by. `tests/interleavings` compiles these with others of these
+//! names, which try every order in which threads may meet.
 
-pub(super) use parking_lot::Mutex;
-pub(super) use std::sync::atomic::{AtomicUsize, Ordering};
+pub(super) use parking_lot::{Mutex, RwLock};
+pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -5,9 +5,8 @@
 //! byte, whether there are sources in it or not.
 
 use super::super::pool::{Block, Pool, page_len};
-use parking_lot::RwLock;
+use super::super::sync::{AtomicBool, AtomicUsize, Ordering, RwLock};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// A source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
