@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::error::{Error, USAGE};
 
@@ -40,7 +40,7 @@ impl Networks {
 
 fn network(written: &str) -> Result<IpNet, Error> {
     if let Ok(address) = written.parse::<IpAddr>() {
-        return Ok(address.into());
+        return Ok(address.to_canonical().into());
     }
     let network: IpNet = written.parse().map_err(|_| {
         let message =
@@ -52,7 +52,14 @@ fn network(written: &str) -> Result<IpNet, Error> {
             format!("{written} is an address within {}; write that, or the address alone", network.trunc());
         return Err(Error::new(USAGE, message));
     }
-    Ok(network)
+    Ok(as_ipv4(network).unwrap_or(network))
+}
+
+/// A network of IPv4 addresses written as IPv6.
+fn as_ipv4(network: IpNet) -> Option<IpNet> {
+    let IpNet::V6(network) = network else { return None };
+    let bits = network.prefix_len().checked_sub(96)?;
+    Ipv4Net::new(network.addr().to_ipv4_mapped()?, bits).ok().map(IpNet::V4)
 }
 
 #[cfg(test)]
@@ -68,6 +75,12 @@ mod tests {
         }
         for other in ["9.255.255.255", "11.0.0.0", "192.168.1.8", "fe80::1", "::1", "::ffff:11.0.0.0"] {
             assert!(!admits(other), "{other}");
+        }
+        let written_as_ipv6 = Networks::read("::ffff:10.1.2.3,::ffff:192.168.0.0/112", ',').unwrap();
+        for (address, admitted) in
+            [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("192.168.9.9", true), ("192.169.0.0", false)]
+        {
+            assert_eq!(written_as_ipv6.admit(address.parse().unwrap()), admitted, "{address}");
         }
         assert!(Networks::default().admit("1.2.3.4".parse().unwrap()));
         assert!(Networks::read("0.0.0.0/0", ',').unwrap().admit("1.2.3.4".parse().unwrap()));
