@@ -337,8 +337,8 @@ fn files_that_cannot_be_read() {
     assert!(error.to_string().ends_with("; name one that can be read: --config=FILE"), "{error}");
     let latin = File::new("latin", b"# one\nuser = \"caf\xe9\"\n");
     assert_eq!(latin.refused(&[]), (1, "memcarp.toml line 2: write it in UTF-8".into()));
-    let long = File::new("long", "#".repeat((1 << 20) + 1));
-    assert!(long.refused(&[]).1.contains("it is over 1 MiB long"));
+    let long = File::new("long", "#".repeat((16 << 20) + 1));
+    assert!(long.refused(&[]).1.contains("it is over 16 MiB long"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 pub mod attempts;
 pub mod hash;
 
+use crate::config::file;
 use hash::Hash;
 use ring::hmac;
 use ring::rand::SystemRandom;
@@ -76,7 +77,7 @@ impl Users {
     /// Reads a file of `user:password` and `user:hash` lines. Empty lines are passed over; one that says something
     /// else is an error that names it.
     pub fn read(path: &Path) -> io::Result<Users> {
-        let text = std::fs::read(path).map_err(|error| {
+        let text = file::read(path).map_err(|error| {
             io::Error::new(error.kind(), format!("{error}; give a file of user:password lines"))
         })?;
         let wrong = |message: String| {

@@ -9,7 +9,7 @@ mod command_line;
 mod draft;
 mod environment;
 mod error;
-mod file;
+pub mod file;
 mod getopt;
 mod help;
 mod listen;

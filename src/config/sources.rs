@@ -1,6 +1,7 @@
 //! All that says what is meant, and which of it wins: files, then the environment, then the command line.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
@@ -89,7 +90,14 @@ impl Sources {
     pub fn read_again(&self) -> Option<Result<(Config, Vec<String>), Error>> {
         let command = help::command();
         let own = Written::read(&command, self.args.iter().cloned()).own(&command).ok()?;
-        self.file(&own, "config").or_else(|| self.file(&own, "memcached-conf"))?;
+        let named = ["config", "memcached-conf"].map(|option| (option, self.file(&own, option)));
+        let mut files = named.iter().filter_map(|(option, path)| Some((*option, path.as_ref()?))).peekable();
+        files.peek()?;
+        for (option, path) in files {
+            if let Err(why) = file::may_be_read_again(&self.directory.join(path)) {
+                return Some(Err(unreadable(path, option, &why)));
+            }
+        }
         match self.read() {
             Ok(Invocation::Serve(config, warnings)) => Some(Ok((*config, warnings))),
             Ok(_) => None,
@@ -104,10 +112,12 @@ impl Sources {
     }
 
     fn bytes(&self, path: &Path, option: &str) -> Result<Vec<u8>, Error> {
-        file::read(&self.directory.join(path)).map_err(|why| {
-            let message =
-                format!("cannot read {}: {why}; name one that can be read: --{option}=FILE", path.display());
-            Error::new(FAILURE, message)
-        })
+        file::read(&self.directory.join(path)).map_err(|why| unreadable(path, option, &why))
     }
+}
+
+fn unreadable(path: &Path, option: &str, why: &io::Error) -> Error {
+    let message =
+        format!("cannot read {}: {why}; name one that can be read: --{option}=FILE", path.display());
+    Error::new(FAILURE, message)
 }

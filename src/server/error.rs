@@ -67,6 +67,11 @@ impl Error {
         Error::System { action: action.into(), source: source.into() }
     }
 
+    /// For a file of users.
+    pub(super) fn auth_file(option: &'static str, path: &Path, source: io::Error) -> Error {
+        Error::AuthFile { option, path: path.display().to_string(), source }
+    }
+
     /// For a file of TLS's that cannot be read.
     pub(super) fn tls_unreadable(file: &Path, error: &io::Error) -> Error {
         let advice = "name a file that is there and that the server's user may read";

@@ -133,7 +133,7 @@ pub fn start(mut config: Config) -> Result<Running, Error> {
 const METRICS_AUTH_FILE: &str = "--metrics-auth-file";
 
 fn read_users(option: &'static str, path: &Path) -> Result<Users, Error> {
-    Users::read(path).map_err(|source| Error::AuthFile { option, path: path.display().to_string(), source })
+    Users::read(path).map_err(|error| Error::auth_file(option, path, error))
 }
 
 /// One line for the operator: what was done, as asked.

@@ -9,9 +9,9 @@ use super::worker::{Inbox, Order};
 use super::{METRICS_AUTH_FILE, read_users};
 use crate::command::Engine;
 use crate::command::auth::Users;
-use crate::config::{Config, Networks};
+use crate::config::{Config, Networks, file};
 use parking_lot::{Mutex, RwLock};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
@@ -114,12 +114,12 @@ impl Server {
     pub(super) fn reload(&self) {
         let stay = |error| warn!("{error}; the users stay as they were");
         let config = &self.engine.config;
-        match config.auth_file.as_deref().map(|path| read_users("-Y", path)) {
+        match config.auth_file.as_deref().map(|path| read_users_again("-Y", path)) {
             Some(Ok(users)) => self.engine.set_users(Some(users)),
             Some(Err(error)) => stay(error),
             None => {}
         }
-        match config.metrics_auth_file.as_deref().map(|path| read_users(METRICS_AUTH_FILE, path)) {
+        match config.metrics_auth_file.as_deref().map(|path| read_users_again(METRICS_AUTH_FILE, path)) {
             Some(Ok(users)) => *self.metrics_users.write() = Some(Arc::new(users)),
             Some(Err(error)) => stay(error),
             None => {}
@@ -151,6 +151,11 @@ impl Server {
         self.failure.lock().get_or_insert(error);
         self.stop.notify_one();
     }
+}
+
+fn read_users_again(option: &'static str, path: &Path) -> Result<Users, Error> {
+    file::may_be_read_again(path).map_err(|error| Error::auth_file(option, path, error))?;
+    read_users(option, path)
 }
 
 #[cfg(test)]

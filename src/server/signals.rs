@@ -34,6 +34,8 @@ impl Signals {
                 _ = self.graceful.recv() => "Gracefully stopping",
                 _ = self.reload.recv() => {
                     reload();
+                    // However many more have come: clients are accepted in between.
+                    tokio::task::yield_now().await;
                     continue;
                 }
             };

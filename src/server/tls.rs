@@ -3,7 +3,7 @@
 use super::error::Error;
 use super::tls_files::Stamps;
 use super::tls_names::Named;
-use crate::config::{self, ListenTls};
+use crate::config::{self, ListenTls, file};
 use parking_lot::{Mutex, RwLock};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -58,6 +58,9 @@ impl Tls {
     pub(super) fn read_again(&self) -> Result<(), Error> {
         // Looked at before they are read: what changes meanwhile is noticed.
         *self.tried.lock() = self.stamps();
+        for path in files(&self.settings) {
+            file::may_be_read_again(path).map_err(|error| Error::tls(path, error))?;
+        }
         let settings = Settings::read(&self.settings)?;
         *self.current.write() = settings;
         Ok(())
@@ -117,8 +120,12 @@ impl Settings {
 }
 
 fn stamps(settings: &config::Tls) -> Stamps {
+    Stamps::of(files(settings))
+}
+
+fn files(settings: &config::Tls) -> impl Iterator<Item = &Path> {
     let files = [Some(&settings.chain_cert), Some(&settings.key), settings.ca_cert.as_ref()];
-    Stamps::of(files.into_iter().flatten().map(PathBuf::as_path))
+    files.into_iter().flatten().map(PathBuf::as_path)
 }
 
 fn server_config(settings: &config::Tls, clients: Clients) -> Result<ServerConfig, Error> {
@@ -176,7 +183,7 @@ fn key(settings: &config::Tls) -> Result<PrivateKeyDer<'static>, Error> {
     /// `ssl_keyformat`: DER.
     const DER: u8 = 2;
     let path = &settings.key;
-    let bytes = std::fs::read(path).map_err(|error| Error::tls_unreadable(path, &error))?;
+    let bytes = file::read(path).map_err(|error| Error::tls_unreadable(path, &error))?;
     if settings.keyformat == DER {
         return PrivateKeyDer::try_from(bytes).map_err(|error| Error::tls(path, io::Error::other(error)));
     }
@@ -187,7 +194,7 @@ fn key(settings: &config::Tls) -> Result<PrivateKeyDer<'static>, Error> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let bytes = std::fs::read(path).map_err(|error| Error::tls_unreadable(path, &error))?;
+    let bytes = file::read(path).map_err(|error| Error::tls_unreadable(path, &error))?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let certificates = certificates.map_err(|error| Error::tls(path, io::Error::other(error)))?;
     if certificates.is_empty() {

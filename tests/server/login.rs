@@ -1,9 +1,8 @@
 //! Users and passwords over real sockets: files of hashes, who waits for them, and files that are read again.
 
-use super::started::{Started, command, run, wait_until};
-use super::transports::BOTH;
+use super::started::{Started, command, lines, next_line, run, wait_until};
 use socket2::SockRef;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, Write};
 use std::net::Shutdown;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -81,29 +80,27 @@ enum Leaves {
 /// A client that goes away while its password is checked takes nobody's time.
 #[test]
 fn who_does_not_wait_is_forgotten() {
-    for transport in BOTH {
-        for leaves in [Leaves::WithAnEnd, Leaves::WithAReset] {
-            let server = start(&(SLOW.to_owned() + &hashed("ann", "secret")), &["--transport", transport]);
-            let gone: Vec<_> = (0..40)
-                .map(|number| {
-                    let mut client = server.connect();
-                    client.send(log_in("eve", &number.to_string()));
-                    client
-                })
-                .collect();
-            let mut client = server.connect();
-            assert_eq!(client.say("get abc\r\n"), "CLIENT_ERROR unauthenticated\r\n");
-            for client in gone {
-                if leaves == Leaves::WithAReset {
-                    SockRef::from(client.stream.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
-                }
-            }
-            assert_eq!(client.say(&log_in("ann", "secret")), "STORED\r\n", "{transport} {leaves:?}");
-            let checked: u32 = client.stat("auth_errors").parse().unwrap();
-            assert!(checked < 20, "{checked} come before who waits: {transport} {leaves:?}");
+    for leaves in [Leaves::WithAnEnd, Leaves::WithAReset] {
+        let server = start(&(SLOW.to_owned() + &hashed("ann", "secret")), &[]);
+        let gone: Vec<_> = (0..40)
+            .map(|number| {
+                let mut client = server.connect();
+                client.send(log_in("eve", &number.to_string()));
+                client
+            })
+            .collect();
+        let mut client = server.connect();
+        assert_eq!(client.say("get abc\r\n"), "CLIENT_ERROR unauthenticated\r\n");
+        for client in gone {
             if leaves == Leaves::WithAReset {
-                wait_until("the others to be gone", || client.stat("curr_connections") == "1");
+                SockRef::from(client.stream.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
             }
+        }
+        assert_eq!(client.say(&log_in("ann", "secret")), "STORED\r\n", "{leaves:?}");
+        let checked: u32 = client.stat("auth_errors").parse().unwrap();
+        assert!(checked < 20, "{checked} come before who waits: {leaves:?}");
+        if leaves == Leaves::WithAReset {
+            wait_until("the others to be gone", || client.stat("curr_connections") == "1");
         }
     }
 }
@@ -111,13 +108,11 @@ fn who_does_not_wait_is_forgotten() {
 /// Whoever sends all it has to say and closes its side is answered all the same.
 #[test]
 fn who_only_listens_is_answered() {
-    for transport in BOTH {
-        let server = start(&hashed("ann", "secret"), &["--transport", transport]);
-        let mut client = server.connect();
-        client.send(log_in("ann", "secret") + "mn\r\n");
-        client.stream.get_ref().shutdown(Shutdown::Write).unwrap();
-        assert_eq!(client.rest(), b"STORED\r\nMN\r\n");
-    }
+    let server = start(&hashed("ann", "secret"), &[]);
+    let mut client = server.connect();
+    client.send(log_in("ann", "secret") + "mn\r\n");
+    client.stream.get_ref().shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.rest(), b"STORED\r\nMN\r\n");
 }
 
 /// One address has all places in the queue; another comes before its second.
@@ -167,17 +162,16 @@ fn who_fails_too_often_is_closed() {
 #[test]
 fn users_are_read_again() {
     let mut server = start("ann:secret\n", &[]);
-    let mut stderr = BufReader::new(server.process.stderr.take().unwrap());
+    let lines = lines(server.process.stderr.take().unwrap());
     let file = server.directory.join("users");
     let mut inside = server.connect();
     assert_eq!(inside.say(&log_in("ann", "secret")), "STORED\r\n");
 
     std::fs::write(&file, "ann:$2y$05$abcdefghijklmnopqrstuv\n").unwrap();
     server.signal("-HUP");
-    let mut said = String::new();
-    stderr.read_line(&mut said).unwrap();
+    let said = next_line(&lines);
     let message = "WARN -Y users: users line 1: this is no argon2 hash; memcarp hash-password makes them; \
-        the users stay as they were\n";
+        the users stay as they were";
     assert!(said.ends_with(message), "{said}");
     assert_eq!(server.connect().say(&log_in("ann", "secret")), "STORED\r\n");
 

@@ -6,8 +6,9 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// Far more than anything takes on a machine that is doing something else.
@@ -125,6 +126,20 @@ pub fn from(last: u8, to: SocketAddr) -> TcpStream {
     socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into()).unwrap();
     socket.connect(&to.into()).unwrap();
     socket.into()
+}
+
+/// What a process says on standard error, a line at a time as [`next_line`] takes them.
+pub fn lines(stderr: ChildStderr) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        BufReader::new(stderr).lines().map_while(Result::ok).all(|line| sender.send(line).is_ok())
+    });
+    lines
+}
+
+/// The next line, which must come.
+pub fn next_line(lines: &Receiver<String>) -> String {
+    lines.recv_timeout(PATIENCE).expect("a line on standard error")
 }
 
 pub fn signal(process: u32, name: &str) {

@@ -1,18 +1,18 @@
 //! TLS over real sockets, with certificates made for the test.
 
 use super::client::{Client, Stream};
-use super::started::{PATIENCE, Started, command, run, signal, wait_until};
+use super::started::{PATIENCE, Started, command, lines, next_line, run, signal, wait_until};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-type Secure = StreamOwned<ClientConnection, TcpStream>;
+pub type Secure = StreamOwned<ClientConnection, TcpStream>;
 
 impl Stream for Secure {
     fn limit_reads(&self, limit: Duration) {
@@ -21,12 +21,12 @@ impl Stream for Secure {
 }
 
 /// An authority, and what it has signed.
-struct Authority {
+pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Authority {
+    pub fn new() -> Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Authority { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
@@ -45,7 +45,7 @@ impl Authority {
     }
 
     /// Writes a new certificate and key where the server looks for them; what the certificate is.
-    fn issue(&self, directory: &Path) -> CertificateDer<'static> {
+    pub fn issue(&self, directory: &Path) -> CertificateDer<'static> {
         let (certificate, key) = self.sign();
         std::fs::write(directory.join("chain"), &certificate).unwrap();
         std::fs::write(directory.join("key"), key).unwrap();
@@ -68,19 +68,28 @@ impl Authority {
         versions: &[&'static SupportedProtocolVersion],
         own: Option<(String, String)>,
     ) -> Client<Secure> {
+        let own = own.map(|(certificate, key)| {
+            (vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()], key)
+        });
+        self.client_of(server, versions, own)
+    }
+
+    /// With a chain of its own and the key of the first.
+    fn client_of(
+        &self,
+        server: &Started,
+        versions: &[&'static SupportedProtocolVersion],
+        own: Option<(Vec<CertificateDer<'static>>, String)>,
+    ) -> Client<Secure> {
         let mut authorities = RootCertStore::empty();
         authorities.add(self.issuer.der().clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(authorities);
-        let config = if let Some((certificate, key)) = own {
-            let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        let config = if let Some((chain, key)) = own {
             builder
-                .with_client_auth_cert(
-                    vec![certificate],
-                    PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
-                )
+                .with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap())
                 .unwrap()
         } else {
             builder.with_no_client_auth()
@@ -89,12 +98,12 @@ impl Authority {
         Client::new(StreamOwned::new(session, TcpStream::connect(server.address()).unwrap()))
     }
 
-    fn plain_client(&self, server: &Started) -> Client<Secure> {
+    pub fn plain_client(&self, server: &Started) -> Client<Secure> {
         self.client(server, rustls::ALL_VERSIONS, false)
     }
 }
 
-const FILES: &str = "ssl_chain_cert=chain,ssl_key=key,ssl_ca_cert=authorities";
+pub const FILES: &str = "ssl_chain_cert=chain,ssl_key=key,ssl_ca_cert=authorities";
 
 #[test]
 fn the_first_line_says_how_to_try_it() {
@@ -159,6 +168,56 @@ fn values_of_any_length_pass_both_ways() {
     client.send("get k\r\n".repeat(5000));
     client.send("quit\r\n");
     assert!(client.rest() == b"VALUE k 0 3\r\nabc\r\nEND\r\n".repeat(5000));
+}
+
+/// Each byte of handshake and records arrives by itself.
+#[test]
+fn records_may_come_byte_by_byte() {
+    struct Bytewise(TcpStream);
+    impl Write for Bytewise {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.write(&bytes[..bytes.len().min(1)])
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            self.0.flush()
+        }
+    }
+    impl Read for Bytewise {
+        fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+            self.0.read(&mut bytes[..1])
+        }
+    }
+    let authority = Authority::new();
+    let server = start(&authority, &["-o", "ssl_verify_mode=2"]);
+    for version in rustls::ALL_VERSIONS {
+        let whole = authority.client(&server, &[version], true).stream.into_inner();
+        whole.sock.limit_reads(PATIENCE);
+        let mut stream = StreamOwned::new(whole.conn, Bytewise(whole.sock));
+        stream.write_all(b"set a 0 0 3\r\nabc\r\nget a\r\nquit\r\n").unwrap();
+        let mut reply = Vec::new();
+        let _ = stream.read_to_end(&mut reply);
+        assert_eq!(reply.escape_ascii().to_string(), "STORED\\r\\nVALUE a 0 3\\r\\nabc\\r\\nEND\\r\\n");
+    }
+}
+
+/// What is shown with a good certificate is taken up to the length that a handshake has room for.
+#[test]
+fn clients_with_huge_certificates_are_turned_away() {
+    let authority = Authority::new();
+    let server = start(&authority, &["-o", "ssl_verify_mode=2"]);
+    let mut client = authority.client(&server, rustls::ALL_VERSIONS, true);
+    for (length, count, served) in
+        [(60_000, 1, true), (200_000, 1, false), (8_000_000, 1, false), (400, 2000, false)]
+    {
+        let (certificate, key) = authority.sign();
+        let mut chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+        chain.extend((0..count).map(|_| CertificateDer::from(vec![0x30; length])));
+        let mut huge = authority.client_of(&server, rustls::ALL_VERSIONS, Some((chain, key)));
+        assert_eq!(is_served(&mut huge), served, "{count} of {length} bytes");
+        drop(huge);
+    }
+    wait_until("the failures to be counted", || client.stat("ssl_handshake_errors") == "3");
+    assert!(is_served(&mut client));
 }
 
 #[test]
@@ -252,12 +311,9 @@ fn new_certificates_are_taken_without_a_restart() {
     assert_eq!(shown(), second);
 
     // What cannot be read changes nothing, and is told whoever asks: a client, or whoever changed the file.
-    let (sender, lines) = std::sync::mpsc::channel();
-    let reader = std::thread::spawn(move || {
-        BufReader::new(stderr).lines().map_while(Result::ok).all(|line| sender.send(line).is_ok())
-    });
+    let lines = lines(stderr);
     let told = || {
-        let line = lines.recv_timeout(PATIENCE).expect("a line on standard error");
+        let line = next_line(&lines);
         assert!(line.contains("WARN TLS: chain: "), "{line}");
         assert!(line.ends_with("; the certificates stay as they were"), "{line}");
     };
@@ -272,8 +328,6 @@ fn new_certificates_are_taken_without_a_restart() {
     let third = authority.issue(&server.directory);
     wait_until("the new certificate", || shown() == third);
     assert!(is_served(&mut staying), "who is connected stays");
-    drop((server, lines));
-    reader.join().unwrap();
 }
 
 #[test]

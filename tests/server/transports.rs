@@ -8,7 +8,7 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
-pub const BOTH: [&str; 2] = ["epoll", "io_uring"];
+const BOTH: [&str; 2] = ["epoll", "io_uring"];
 
 /// Numbers that look random and are the same each time.
 struct Random(u64);
