@@ -58,10 +58,9 @@ impl Shard {
             // Beside what others last reported this one would seem poor next time, as they would beside it.
             self.report();
         }
-        more |= match self.wipe {
-            Some(wipe) => self.wipe_further(wipe),
-            None => self.look(now),
-        };
+        let is_wiping = self.wipe.is_some_and(|wipe| self.wipe_further(wipe));
+        // More may have come to its end since the wiping began.
+        more |= is_wiping || self.look(now);
         more |= self.index.give_back();
         more
     }

@@ -33,9 +33,10 @@ pub(super) struct Table {
 
 /// One part has about this many bytes when all memory is the table's: so none takes long to grow.
 const PART_BYTES: usize = 1 << 20;
-/// Each may have a mapping of its own, of which the system allows some tens of thousands.
+/// But each may have a mapping of its own, of which the system allows some tens of thousands.
 const MOST_PARTS: usize = 4096;
-const LEAST_PARTS: usize = 16;
+/// And one that grows takes no great part of the memory.
+const LEAST_PARTS: usize = 64;
 
 impl Table {
     pub fn new(pool: Arc<Pool>) -> Table {
