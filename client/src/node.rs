@@ -125,7 +125,9 @@ impl Node {
         {
             result = self.exchange(lane, request, deadline).await;
         }
-        change.settle(|_| Fate::of(result.as_ref().map(Some)));
+        if let Some(change) = change {
+            change.settle(|_| Fate::of(result.as_ref().map(Some)));
+        }
         result
     }
 
@@ -169,7 +171,9 @@ impl Node {
             Some(error) => self.request_failed(error, began),
             None => self.succeeded(),
         }
-        change.settle(|number| Fate::of(outcome[number].as_ref().map(Option::as_ref)));
+        if let Some(change) = change {
+            change.settle(|number| Fate::of(outcome[number].as_ref().map(Option::as_ref)));
+        }
         outcome
     }
 

@@ -279,7 +279,13 @@ impl Connection {
         while !self.output.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = self.output.slices(&mut slices);
-            match Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..count]) {
+            let stream = Pin::new(&mut self.stream);
+            // Mostly it is one piece, for which the system need not be given a list.
+            let written = match &slices[..count] {
+                [piece] => stream.poll_write(cx, piece),
+                pieces => stream.poll_write_vectored(cx, pieces),
+            };
+            match written {
                 Poll::Ready(Ok(0)) => return Err(lost(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => self.output.advance(written),
                 Poll::Ready(Err(error)) => return Err(lost(error)),

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Node {
-    /// Watches over changes that are about to be sent: those not seen to be carried out are missed.
+    /// Watches over changes that are about to be sent, if there are any: those not seen to be carried out are missed.
     pub(super) fn changing<'r>(
         self: &Arc<Self>,
         requests: impl IntoIterator<Item = &'r Request>,
-    ) -> Changing {
+    ) -> Option<Changing> {
         let keys: Vec<Change> = requests
             .into_iter()
             .enumerate()
@@ -23,8 +23,11 @@ impl Node {
                 overwrites: request.is_overwrite(),
             })
             .collect();
-        let sent = if keys.is_empty() { 0 } else { self.state().journal.now() };
-        Changing { node: self.clone(), keys, sent }
+        if keys.is_empty() {
+            return None;
+        }
+        let sent = self.state().journal.now();
+        Some(Changing { node: self.clone(), keys, sent })
     }
 }
 
@@ -67,9 +70,6 @@ impl Fate {
 impl Changing {
     /// `fate` says by number what became of a request.
     pub(super) fn settle(mut self, fate: impl Fn(usize) -> Fate) {
-        if self.keys.is_empty() {
-            return;
-        }
         let doubtful = self.node.doubtful.load(Ordering::Acquire);
         self.keys.retain(|change| {
             let fate = fate(change.number);

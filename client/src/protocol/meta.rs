@@ -57,9 +57,9 @@ fn encode_get(get: &Get, now: u64, out: &mut Output) {
 }
 
 fn encode_store(store: &Store, ending: Ending, now: u64, out: &mut Output) {
-    write_key(b"ms ", &store.key, out);
+    let is_binary = write_key(b"ms ", &store.key, out);
     flag(out, b" ", store.value.len() as u64);
-    base64_flag(&store.key, out);
+    base64_flag(is_binary, out);
     out.text(b" c");
     if store.flags != 0 {
         flag(out, b" F", store.flags.into());
@@ -84,7 +84,7 @@ fn encode_store(store: &Store, ending: Ending, now: u64, out: &mut Output) {
     for source in &store.sources {
         out.text(b" D");
         // Under `b` a source is base64 like the key, whether it needs it or not.
-        if store.key.is_binary() {
+        if is_binary {
             base64::encode(source.key.as_bytes(), |byte| out.text(&[byte]));
         } else {
             out.text(source.key.as_bytes());
@@ -129,21 +129,24 @@ fn encode_count(count: &Count, now: u64, out: &mut Output) {
 }
 
 fn start(verb: &[u8], key: &Key, out: &mut Output) {
-    write_key(verb, key, out);
-    base64_flag(key, out);
+    let is_binary = write_key(verb, key, out);
+    base64_flag(is_binary, out);
 }
 
-fn write_key(verb: &[u8], key: &Key, out: &mut Output) {
+/// Says whether the key is binary, and so wants a [`base64_flag`] after what follows it.
+fn write_key(verb: &[u8], key: &Key, out: &mut Output) -> bool {
     out.text(verb);
-    if key.is_binary() {
+    let is_binary = key.is_binary();
+    if is_binary {
         base64::encode(key.as_bytes(), |byte| out.text(&[byte]));
     } else {
         out.text(key.as_bytes());
     }
+    is_binary
 }
 
-fn base64_flag(key: &Key, out: &mut Output) {
-    if key.is_binary() {
+fn base64_flag(is_binary: bool, out: &mut Output) {
+    if is_binary {
         out.text(b" b");
     }
 }

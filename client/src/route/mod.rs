@@ -164,6 +164,9 @@ impl Carp {
 
     /// The owner's place in [`Carp::members`].
     pub fn owner_index(&self, key: &[u8]) -> usize {
+        if self.members.len() == 1 {
+            return 0;
+        }
         let routed = self.routed_part(key);
         match &self.table {
             Table::V1(table) => table.owner(routed),

@@ -51,7 +51,7 @@ impl Drop for Server {
 fn processor() -> Duration {
     let threads = std::fs::read_dir("/proc/self/task").unwrap().filter_map(|thread| {
         let text = std::fs::read_to_string(thread.unwrap().path().join("schedstat")).ok()?;
-        text.split(' ').next().unwrap().parse().ok()
+        text.split(' ').next().unwrap().parse::<u64>().ok()
     });
     Duration::from_nanos(threads.sum())
 }
