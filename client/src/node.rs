@@ -18,6 +18,7 @@ use crate::protocol::{Code, Reply, Request};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -242,6 +243,12 @@ impl Node {
 
     async fn send(&self, lane: usize, work: Work, deadline: Instant) -> Result<(), Error> {
         let sender = self.lanes[lane].sender();
+        // Mostly there is room, and nothing to wait for.
+        let work = match sender.try_send(work) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(work)) => work,
+            Err(TrySendError::Closed(_)) => return Err(Error::new(ErrorKind::ConnectionLost)),
+        };
         match timeout_at(deadline, sender.send(work)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Error::new(ErrorKind::ConnectionLost)),

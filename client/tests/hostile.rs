@@ -509,10 +509,17 @@ async fn lists_change_while_batches_are_under_way_and_nobody_gets_anothers_answe
             members(&list.iter().map(|&i: &usize| (names[i], &fakes[i].address)).collect::<Vec<_>>())
         })
         .collect();
-    let client = Client::builder().members(lists[0].clone()).timeout(support::GENEROUS).build().unwrap();
+    let client = Client::builder()
+        .members(lists[0].clone())
+        .timeout(support::GENEROUS)
+        .connect_timeout(support::GENEROUS)
+        .unresponsive_after(support::GENEROUS)
+        .build()
+        .unwrap();
+    let (stored, mut news) = tokio::sync::mpsc::unbounded_channel();
     let callers: Vec<_> = (0..8)
         .map(|caller| {
-            let client = client.clone();
+            let (client, stores_done) = (client.clone(), stored.clone());
             tokio::spawn(async move {
                 for round in 0..40 {
                     let keys: Vec<String> =
@@ -520,6 +527,7 @@ async fn lists_change_while_batches_are_under_way_and_nobody_gets_anothers_answe
                     let stores = keys.iter().map(|key| Store::set(key, key.as_str()).ttl(Ttl::Never));
                     let stored = client.batch().extend(stores).send().await;
                     assert!(stored.iter().all(|r| matches!(r, Ok(Outcome::Store(s)) if s.is_stored())));
+                    stores_done.send(()).unwrap();
                     let found = client.get_many(&keys).await;
                     assert!(found.is_complete());
                     for (key, item) in keys.iter().zip(&found.items) {
@@ -529,11 +537,11 @@ async fn lists_change_while_batches_are_under_way_and_nobody_gets_anothers_answe
             })
         })
         .collect();
+    drop(stored);
     let mut next = 0;
-    while !callers.iter().all(|caller| caller.is_finished()) {
+    while news.recv().await.is_some() {
         next += 1;
         client.update_members(lists[next % lists.len()].clone()).unwrap();
-        tokio::task::yield_now().await;
     }
     for caller in callers {
         caller.await.unwrap();
