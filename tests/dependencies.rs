@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 /// Crates of which two versions would be two pools, two runtimes or two ideas of a buffer.
 const ONE_VERSION: &[&str] =
-    &["ahash", "bytes", "hyper", "memcarp-client", "mio", "ring", "rustls", "socket2", "tokio"];
+    &["ahash", "bytes", "dashmap", "hyper", "memcarp-client", "mio", "ring", "rustls", "socket2", "tokio"];
 
 fn read(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("a file of this project")

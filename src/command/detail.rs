@@ -1,29 +1,29 @@
 //! `stats detail`: gets, sets and deletes by key prefix, while it is on. Knows no store.
 
-use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use ahash::RandomState;
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Most prefixes counted; keys with further ones are only counted as such.
 const MAX_PREFIXES: usize = 10_000;
 
-/// Counts by key prefix: what stands before the first delimiter. Keys without one have no prefix.
+/// Counts by key prefix: what stands before the first delimiter. Keys without one have no prefix. Workers meet only
+/// where they count the same prefix.
+///
+/// Invariant: `places` is at least the number of prefixes; a place is taken before a prefix comes in.
 #[derive(Debug)]
 pub struct Detail {
     on: AtomicBool,
     delimiter: u8,
-    table: Mutex<Table>,
+    prefixes: DashMap<Box<[u8]>, Counts, RandomState>,
+    places: AtomicUsize,
+    /// Commands not counted because all places were taken.
+    dropped: AtomicU64,
 }
 
-#[derive(Debug, Default)]
-struct Table {
-    prefixes: BTreeMap<Box<[u8]>, Counts>,
-    /// Commands not counted because the table was full.
-    dropped: u64,
-}
-
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Counts {
     gets: u64,
     hits: u64,
@@ -34,7 +34,13 @@ struct Counts {
 impl Detail {
     /// An empty table.
     pub fn new(on: bool, delimiter: u8) -> Detail {
-        Detail { on: AtomicBool::new(on), delimiter, table: Mutex::default() }
+        Detail {
+            on: AtomicBool::new(on),
+            delimiter,
+            prefixes: DashMap::default(),
+            places: AtomicUsize::new(0),
+            dropped: AtomicU64::new(0),
+        }
     }
 
     /// Whether it counts: ask before recording.
@@ -67,20 +73,26 @@ impl Detail {
 
     /// Forgets what has been counted.
     pub fn clear(&self) {
-        *self.table.lock() = Table::default();
+        self.prefixes.retain(|_, _| {
+            self.places.fetch_sub(1, Ordering::Relaxed);
+            false
+        });
+        self.dropped.store(0, Ordering::Relaxed);
     }
 
     /// Commands not counted because there were too many prefixes.
     pub fn dropped(&self) -> u64 {
-        self.table.lock().dropped
+        self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Appends a `PREFIX` line for each prefix.
+    /// Appends a `PREFIX` line for each prefix, in order.
     pub fn put_dump(&self, into: &mut Vec<u8>) {
-        for (prefix, counts) in &self.table.lock().prefixes {
-            let Counts { gets, hits, sets, deletes } = counts;
+        let mut prefixes: Vec<_> =
+            self.prefixes.iter().map(|entry| (entry.key().clone(), *entry.value())).collect();
+        prefixes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        for (prefix, Counts { gets, hits, sets, deletes }) in prefixes {
             into.extend_from_slice(b"PREFIX ");
-            into.extend_from_slice(prefix);
+            into.extend_from_slice(&prefix);
             // Writing to memory does not fail.
             let _ = write!(into, " get {gets} hit {hits} set {sets} del {deletes}\r\n");
         }
@@ -89,13 +101,21 @@ impl Detail {
     fn record(&self, key: &[u8], count: impl FnOnce(&mut Counts)) {
         let Some(end) = memchr::memchr(self.delimiter, key) else { return };
         let prefix = &key[..end];
-        let mut table = self.table.lock();
-        if let Some(counts) = table.prefixes.get_mut(prefix) {
-            count(counts);
-        } else if table.prefixes.len() < MAX_PREFIXES {
-            count(table.prefixes.entry(prefix.into()).or_default());
-        } else {
-            table.dropped += 1;
+        if let Some(mut counts) = self.prefixes.get_mut(prefix) {
+            return count(&mut counts);
+        }
+        let take_place = |taken| (taken < MAX_PREFIXES).then_some(taken + 1);
+        if self.places.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take_place).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        match self.prefixes.entry(prefix.into()) {
+            Entry::Vacant(entry) => count(&mut entry.insert(Counts::default())),
+            Entry::Occupied(mut entry) => {
+                // Another worker was first.
+                count(entry.get_mut());
+                self.places.fetch_sub(1, Ordering::Relaxed);
+            }
         }
     }
 }
@@ -137,5 +157,25 @@ mod tests {
         assert_eq!(detail.dropped(), 5);
         assert_eq!(dump(&detail).lines().count(), MAX_PREFIXES);
         assert!(dump(&detail).contains("PREFIX 0 get 0 hit 0 set 2 del 0\r\n"));
+        detail.clear();
+        detail.record_set(b"0/x");
+        assert_eq!(dump(&detail), "PREFIX 0 get 0 hit 0 set 1 del 0\r\n");
+    }
+
+    #[test]
+    fn workers_that_meet_lose_no_count_and_no_place() {
+        let detail = Detail::new(true, b'/');
+        let barrier = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    barrier.wait();
+                    (0..MAX_PREFIXES).for_each(|number| detail.record_set(format!("{number}/x").as_bytes()));
+                });
+            }
+        });
+        let counted: u64 = detail.prefixes.iter().map(|entry| entry.value().sets).sum();
+        assert_eq!(counted + detail.dropped(), 4 * MAX_PREFIXES as u64);
+        assert_eq!(detail.places.load(Ordering::Relaxed), detail.prefixes.len());
     }
 }
