@@ -11,7 +11,7 @@ use crate::config::MetricsListen;
 use memcarp_uring::Arrival;
 use mio::Token;
 use mio::event::Event;
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -129,12 +129,19 @@ impl Connection {
         went
     }
 
-    /// Whether it is TCP and has sent no command for longer than `timeout` seconds.
+    /// Whether it is TCP and has sent no command for longer than `timeout` seconds. What has come and is yet to be read
+    /// counts: nobody pays for a process that stood still.
     pub(super) fn is_idle(&self, second: u32, timeout: u32) -> bool {
         matches!(self.entry.peer, Address::Tcp(_))
             && second.saturating_sub(self.entry.last_command()) > timeout
             && self.next != Next::Watch
             && self.entry.close_reason() == CloseReason::Normal
+            && !(self.entry.state() != State::Write && self.has_unread())
+    }
+
+    fn has_unread(&self) -> bool {
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        recv(self.entry.fd as i32, &mut [0], flags).is_ok_and(|count| count > 0)
     }
 
     /// Ends both sides; the poll tells of it and the connection closes.
