@@ -11,9 +11,14 @@
 //! length of what is in the record takes 1 byte below 128, 2 below 16,384, else 3. A dead record keeps its flag byte, with
 //! [`DEAD`] in it, and the length of the whole record in the three bytes after it.
 
+mod draft;
+mod recency;
+
 use super::sources::Named;
 use super::{Expiry, Now};
 use std::num::NonZeroU32;
+
+pub(super) use draft::Draft;
 
 /// Read since it was stored.
 pub(super) const FETCHED: u8 = 0x01;
@@ -97,33 +102,6 @@ impl Found {
             Found::Dead { len } => *len,
         }
     }
-}
-
-/// An item about to be written.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Draft<'a> {
-    pub key: &'a [u8],
-    /// What comes before the value, if that is long.
-    pub body: BodyPlace,
-    /// The value, or its end, in two pieces.
-    pub value: [&'a [u8]; 2],
-    pub client_flags: u32,
-    pub expiry: Expiry,
-    pub binary_key: bool,
-    pub stale: bool,
-    pub lease_granted: bool,
-    pub fetched: bool,
-    pub uses: u8,
-    /// Seconds of the store's clock.
-    pub last_used: u32,
-    /// The CAS value has been shown to a client.
-    pub cas_shown: bool,
-    /// The CAS value, if it is not the one its place gives it.
-    pub cas: Option<u64>,
-    /// What it was derived from, encoded; empty if nothing.
-    pub sources: &'a [u8],
-    /// How often it was replaced where it lies, if it may be: it is likely to be replaced by one as long.
-    pub version: Option<u8>,
 }
 
 impl Header {
@@ -273,14 +251,14 @@ impl Header {
 
     /// When it was last read or stored, in seconds, given when its segment was opened.
     pub fn last_used(&self, opened: u32) -> u32 {
-        decode_recency(self.recency, opened)
+        recency::decode(self.recency, opened)
     }
 
     /// Remembers a read at `now` in the record's bytes.
     pub fn mark_used(&mut self, record: &mut [u8], opened: u32, now: Now) {
         let uses = (self.uses() + 1).min(MOST_USES);
         let flags = self.flags & !USES | uses << USES_SHIFT | FETCHED;
-        let recency = encode_recency(now.seconds(), opened);
+        let recency = recency::encode(now.seconds(), opened);
         if flags != self.flags {
             self.flags = flags;
             record[0] = flags;
@@ -359,129 +337,10 @@ pub(super) fn kill(record: &mut [u8], len: usize) {
     record[1..4].copy_from_slice(&(len as u32).to_le_bytes()[..3]);
 }
 
-impl Draft<'_> {
-    /// Bytes of the whole value.
-    pub fn value_len(&self) -> usize {
-        self.inline_len() + self.body.len as usize
-    }
-
-    /// Bytes of the value that are in the record.
-    fn inline_len(&self) -> usize {
-        self.value[0].len() + self.value[1].len()
-    }
-
-    /// Bytes of the whole record.
-    pub fn len(&self) -> usize {
-        let inline_len = self.inline_len();
-        FIXED
-            + match inline_len {
-                0..0x80 => 1,
-                0x80..0x4000 => 2,
-                _ => 3,
-            }
-            + usize::from(self.extra() != 0)
-            + if self.body.len != 0 { 8 } else { 0 }
-            + if self.expiry.deadline().is_some() { 4 } else { 0 }
-            + if self.client_flags != 0 { 4 } else { 0 }
-            + if self.cas.is_some() { 8 } else { 0 }
-            + self.sources.len()
-            + usize::from(self.version.is_some())
-            + self.key.len()
-            + inline_len
-    }
-
-    fn extra(&self) -> u8 {
-        (u8::from(self.client_flags != 0) * EXTRA_CLIENT_FLAGS)
-            | (u8::from(self.binary_key) * EXTRA_BINARY_KEY)
-            | (u8::from(self.stale) * EXTRA_STALE)
-            | (u8::from(!self.sources.is_empty()) * EXTRA_SOURCES)
-            | (u8::from(self.version.is_some()) * EXTRA_VERSION)
-            | (u8::from(self.body.len != 0) * EXTRA_BODY)
-    }
-
-    /// Writes the record to the front of `to`, in a segment opened at `opened`.
-    pub fn write(&self, to: &mut [u8], opened: u32) {
-        let extra = self.extra();
-        let mut flags = (u8::from(self.fetched) * FETCHED)
-            | (self.uses.min(MOST_USES) << USES_SHIFT)
-            | (u8::from(self.lease_granted) * LEASE)
-            | (u8::from(extra != 0) * EXTRA);
-        if self.cas.is_some() {
-            flags |= CAS_STORED;
-        } else if self.cas_shown {
-            flags |= CAS_SHOWN;
-        }
-        let deadline = self.expiry.deadline();
-        if deadline.is_some() {
-            flags |= DEADLINE;
-        }
-        to[0] = flags;
-        to[1] = self.key.len() as u8;
-        to[2..4].copy_from_slice(&encode_recency(self.last_used, opened).to_le_bytes());
-        let mut at = FIXED;
-        let mut put = |bytes: &[u8]| {
-            to[at..at + bytes.len()].copy_from_slice(bytes);
-            at += bytes.len();
-        };
-        let len = self.inline_len();
-        match len {
-            0..0x80 => put(&[len as u8]),
-            0x80..0x4000 => put(&[len as u8 | 0x80, (len >> 7) as u8]),
-            _ => put(&[len as u8 | 0x80, (len >> 7) as u8 | 0x80, (len >> 14) as u8]),
-        }
-        if extra != 0 {
-            put(&[extra]);
-        }
-        if let Some(version) = self.version {
-            put(&[version]);
-        }
-        if self.body.len != 0 {
-            put(&self.body.number.to_le_bytes());
-            put(&self.body.len.to_le_bytes());
-        }
-        if let Some(deadline) = deadline {
-            put(&deadline.get().to_le_bytes());
-        }
-        if self.client_flags != 0 {
-            put(&self.client_flags.to_le_bytes());
-        }
-        if let Some(cas) = self.cas {
-            put(&cas.to_le_bytes());
-        }
-        put(self.sources);
-        put(self.key);
-        put(self.value[0]);
-        put(self.value[1]);
-    }
-}
-
 fn take<const N: usize>(record: &[u8], at: &mut usize) -> [u8; N] {
     let bytes = record[*at..*at + N].try_into().expect("the slice has N bytes");
     *at += N;
     bytes
-}
-
-/// Seconds before or after the segment was opened, in 16 bits: exact up to 4095 s, then in ever larger steps up to
-/// two years. Bit 15 says before, bits 11 to 14 are an exponent, the rest a mantissa.
-fn encode_recency(at: u32, opened: u32) -> u16 {
-    let distance = at.abs_diff(opened);
-    let sign = u16::from(at < opened) << 15;
-    let exponent = (32 - distance.leading_zeros()).saturating_sub(11);
-    let code = match exponent {
-        0 => distance as u16,
-        1..=15 => (exponent as u16) << 11 | (distance >> (exponent - 1)) as u16 & 0x7ff,
-        _ => 0x7fff,
-    };
-    sign | code
-}
-
-fn decode_recency(code: u16, opened: u32) -> u32 {
-    let mantissa = u32::from(code & 0x7ff);
-    let distance = match u32::from(code >> 11 & 0xf) {
-        0 => mantissa,
-        exponent => (mantissa | 0x800) << (exponent - 1),
-    };
-    if code & 0x8000 == 0 { opened.saturating_add(distance) } else { opened.saturating_sub(distance) }
 }
 
 #[cfg(test)]
@@ -502,18 +361,6 @@ mod tests {
         draft.write(&mut bytes, 0);
         kill(&mut bytes, draft.len());
         assert!(matches!(find(&bytes), Found::Dead { len } if len == draft.len()));
-    }
-
-    #[test]
-    fn last_use_is_exact_for_an_hour_and_close_for_a_year() {
-        let opened = 40_000_000;
-        for seconds in (0..4096).chain([5000, 100_000, 31_000_000]) {
-            for at in [opened + seconds, opened - seconds] {
-                let back = decode_recency(encode_recency(at, opened), opened);
-                let tolerance = if seconds < 4096 { 0 } else { seconds / 2048 };
-                assert!(back.abs_diff(at) <= tolerance, "{at} came back as {back}");
-            }
-        }
     }
 
     proptest! {

@@ -117,16 +117,7 @@ impl Shard {
         let len = item.value().len() + more.len();
         let class = class_of(memcached_size(target.key.as_bytes().len(), len, facts.client_flags != 0));
         let made = self.with_scratch(|shard, scratch| {
-            let old_body = match shard.item(found.location).value() {
-                Value::Small(bytes) => {
-                    scratch.extend_from_slice(bytes);
-                    None
-                }
-                Value::Large(body, end) => {
-                    scratch.extend_from_slice(end);
-                    Some(body.clone())
-                }
-            };
+            let old_body = shard.copy_value(found, scratch);
             let (short, received);
             let (added_body, added) = match more {
                 NewValue::Bytes(bytes) => (None, bytes),
@@ -213,21 +204,23 @@ impl Shard {
         };
         let keep = amend.cas == CasChange::Keep;
         self.with_scratch(|shard, scratch| {
-            let body = match shard.item(found.location).value() {
-                Value::Small(bytes) => {
-                    scratch.extend_from_slice(bytes);
-                    None
-                }
-                Value::Large(body, end) => {
-                    scratch.extend_from_slice(end);
-                    Some(body.clone())
-                }
-            };
+            let body = shard.copy_value(found, scratch);
             let stored = shard.stats.total_items;
             let made = shard.store(target, facts, derivation, body, [scratch, &[]]);
             shard.stats.total_items = stored;
             made.map(|cas| if keep { 0 } else { cas })
         })
+    }
+
+    /// An item's value: its body by reference, if it has one, and the rest copied to `scratch`.
+    fn copy_value(&mut self, found: Found, scratch: &mut Vec<u8>) -> Option<Body> {
+        let item = self.item(found.location);
+        let (body, bytes) = match item.value() {
+            Value::Small(bytes) => (None, bytes),
+            Value::Large(body, end) => (Some(body.clone()), end),
+        };
+        scratch.extend_from_slice(bytes);
+        body
     }
 
     /// Stores a value given as its body, if it has one, and two slices. What is too long gets a body.
