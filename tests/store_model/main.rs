@@ -237,6 +237,14 @@ impl Run {
                     },
                 );
             }
+            Step::Overwrite { key, times } => {
+                for time in 0..times {
+                    let value = Payload::Bytes(vec![time; 33]);
+                    let cas = CasChange::Next;
+                    self.run(Step::Put { key, value, client_flags: 0, ttl: None, bits: 0, cas });
+                    self.run(Step::Read { key, used: false, look_at_cas: true, lease: false });
+                }
+            }
             Step::Join { key, value, front, cas } => {
                 let bytes = value.bytes().to_vec();
                 let Some(value) = self.new_value(&value) else { return };

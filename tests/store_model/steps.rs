@@ -8,17 +8,58 @@ pub const KEYS: u8 = 40;
 
 #[derive(Clone, Debug)]
 pub enum Step {
-    Read { key: u8, used: bool, look_at_cas: bool, lease: bool },
-    Put { key: u8, value: Payload, client_flags: u32, ttl: Option<u32>, bits: u8, cas: CasChange },
-    Join { key: u8, value: Payload, front: bool, cas: CasChange },
-    Amend { key: u8, ttl: Option<Option<u32>>, stale: Option<bool>, lease: Option<bool>, cas: CasChange },
-    Delete { key: u8 },
-    Wait { millis: u64 },
-    Flush { delay: u32 },
+    Read {
+        key: u8,
+        used: bool,
+        look_at_cas: bool,
+        lease: bool,
+    },
+    Put {
+        key: u8,
+        value: Payload,
+        client_flags: u32,
+        ttl: Option<u32>,
+        bits: u8,
+        cas: CasChange,
+    },
+    Join {
+        key: u8,
+        value: Payload,
+        front: bool,
+        cas: CasChange,
+    },
+    Amend {
+        key: u8,
+        ttl: Option<Option<u32>>,
+        stale: Option<bool>,
+        lease: Option<bool>,
+        cas: CasChange,
+    },
+    /// Values of one length, one after the other: the later ones are written over the earlier.
+    Overwrite {
+        key: u8,
+        times: u8,
+    },
+    Delete {
+        key: u8,
+    },
+    Wait {
+        millis: u64,
+    },
+    Flush {
+        delay: u32,
+    },
     Maintain,
-    Scan { at_once: usize },
-    HoldBack { key: u8 },
-    Abandon { len: usize, received: usize },
+    Scan {
+        at_once: usize,
+    },
+    HoldBack {
+        key: u8,
+    },
+    Abandon {
+        len: usize,
+        received: usize,
+    },
 }
 
 /// A value and the way it is handed over.
@@ -80,6 +121,7 @@ pub fn step() -> impl Strategy<Value = Step> {
         2 => key().prop_map(|key| Step::Amend {
             key, ttl: Some(Some(7)), stale: None, lease: None, cas: CasChange::Keep
         }),
+        2 => (key(), 2u8..5).prop_map(|(key, times)| Step::Overwrite { key, times }),
         2 => key().prop_map(|key| Step::Delete { key }),
         2 => (0u64..3000).prop_map(|millis| Step::Wait { millis }),
         1 => (0u32..3).prop_map(|delay| Step::Flush { delay }),

@@ -1,6 +1,7 @@
 //! The table of sources on its own: its rules, and that threads cannot slip between them.
 
 use super::*;
+use nix::unistd::gettid;
 
 const PAGE: u64 = 1;
 const THUMB: u64 = 2;
@@ -178,6 +179,12 @@ fn an_update_at_the_same_time_does_not_slip_past_who_depends_on_everything() {
     race(PHOTO, &others, &empty());
 }
 
+/// Whether the system has a thread of this number sleep.
+fn sleeps(thread: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|state| state.starts_with(" S"))
+}
+
 /// Otherwise an item begun between the stamp and its being written would look newer than the update.
 #[test]
 fn no_stamp_is_taken_before_the_entry_is_held() {
@@ -185,19 +192,18 @@ fn no_stamp_is_taken_before_the_entry_is_held() {
     let mut derivation = sources.derivation();
     derivation.name(PHOTO, None);
     let before = sources.clock.load(Ordering::SeqCst);
-    let begun = std::sync::Barrier::new(2);
+    let updating = std::sync::atomic::AtomicI32::new(0);
     std::thread::scope(|scope| {
         let held = sources.table.hold(PHOTO);
         scope.spawn(|| {
-            begun.wait();
+            updating.store(gettid().as_raw(), Ordering::SeqCst);
             sources.update(PHOTO);
         });
-        begun.wait();
-        // Long enough for a thread that does not wait for the entry.
-        for _ in 0..10_000 {
+        // It sleeps once it waits for the entry.
+        while !sleeps(updating.load(Ordering::SeqCst)) {
             std::thread::yield_now();
-            assert_eq!(sources.clock.load(Ordering::SeqCst), before);
         }
+        assert_eq!(sources.clock.load(Ordering::SeqCst), before);
         drop(held);
     });
     assert_eq!(sources.clock.load(Ordering::SeqCst), before + 1);
