@@ -54,10 +54,12 @@
 //!   carried as 1.5 bytes copied for each one stored allow, at most three quarters of the bytes; of what goes the hash
 //!   is remembered as well (for the main queue to become longer).
 //! - When more than a twelfth of the memory is dead, the segment with the least live in it is compacted instead:
-//!   what lives is moved together with that of others, at its place in the queue.
+//!   what lives is moved together with that of others, at its place in the queue. For that at most 4 bytes are copied
+//!   for each one stored, all copies counted, which keeps nine tenths of the memory live where items are replaced at
+//!   random by longer and shorter ones. Items replaced by others as long need none.
 //!
 //! So what is used stays through any flood or scan of what is not, memory is full of live items, and copying is
-//! bounded: beyond about 1.5 bytes for one stored, only items that were read are copied.
+//! bounded: beyond about 1.5 bytes for one stored, only items that were read, or lie among dead ones, are copied.
 //!
 //! A shard that holds less than its share never evicts for others; the one that holds most does. Expired items are
 //! cleared away in the background ([`Store::maintain`]; `expire.rs`), segments whose items have all ended first; and a
