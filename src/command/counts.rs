@@ -103,6 +103,8 @@ counts! {
         auth_limited,
         /// Connections closed as idle.
         idle_kicks,
+        /// Connections closed because they did not read values that had left the store meanwhile.
+        stalled_kicks,
         /// Bytes read from clients.
         bytes_read,
         /// Bytes written to clients.

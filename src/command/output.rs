@@ -68,6 +68,11 @@ impl Output {
         self.bytes.len() - self.sent + self.large_pending
     }
 
+    /// The bodies of long values among what waits.
+    pub fn bodies(&self) -> impl Iterator<Item = &Body> {
+        self.large.iter().map(|large| &large.value)
+    }
+
     /// Bytes of memory it has for short replies.
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()

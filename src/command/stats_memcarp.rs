@@ -34,6 +34,7 @@ pub(super) fn put(mut lines: Lines<'_>, engine: &Engine, now: Now) {
     // Beside what stats says, that of the metrics' port too, and without -Z.
     lines.add("tls_handshake_errors", engine.tls.handshake_errors.load(Relaxed));
     lines.add("auth_limited", totals.auth_limited);
+    lines.add("stalled_kicks", totals.stalled_kicks);
     lines.add("connections_not_allowed", engine.connections.not_allowed.load(Relaxed));
 }
 

@@ -117,6 +117,7 @@ pub const SERVER: &[(Line, Family)] = &[
     (Memcarp("live_bytes"), family("memcarp_memory_live_bytes", Gauge, "Of the memory taken, live items in the log with their headers.")),
     (Memcarp("stored_bytes"), family("memcarp_log_stored_bytes_total", Counter, "Bytes written to the log for clients.")),
     (Memcarp("carried_bytes"), family("memcarp_log_carried_bytes_total", Counter, "Bytes copied within the log, for items carried on.")),
+    (Memcarp("stalled_kicks"), family("memcarp_stalled_kicks_total", Counter, "Connections closed because they did not read values that had left the store meanwhile.")),
     (Memcarp("connections_not_allowed"), family("memcarp_connections_not_allowed_total", Counter, "Connections closed because their addresses may not connect.")),
     (General("auth_cmds"), family("memcarp_auth_attempts_total", Counter, "Attempts of clients to say who they are.")),
     (General("auth_errors"), family("memcarp_auth_failures_total", Counter, "Of these, those that failed.")),

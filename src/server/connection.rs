@@ -8,6 +8,7 @@ use super::worker::Worker;
 use crate::command::log as tell;
 use crate::command::{self, Address, CloseReason, Output, State, Step};
 use crate::config::MetricsListen;
+use crate::store::Body;
 use memcarp_uring::Arrival;
 use mio::Token;
 use mio::event::Event;
@@ -144,6 +145,18 @@ impl Connection {
         recv(self.entry.fd as i32, &mut [0], flags).is_ok_and(|count| count > 0)
     }
 
+    /// If it waits for its client to read: bytes of long values it holds that are in the store no longer, if any, and the
+    /// second of its last progress.
+    pub(super) fn holds_detached(&self) -> Option<(usize, u32)> {
+        if self.entry.state() != State::Write {
+            return None;
+        }
+        let waiting = self.desk.iter().flat_map(|desk| desk.output.bodies());
+        let bodies = waiting.chain(self.socket.bodies());
+        let bytes = bodies.filter(|body| body.is_detached()).map(Body::len).sum();
+        (bytes > 0).then(|| (bytes, self.entry.last_command()))
+    }
+
     /// Ends both sides; the poll tells of it and the connection closes.
     pub(super) fn end(&self, reason: CloseReason) {
         self.entry.set_close_reason(reason);
@@ -203,7 +216,7 @@ impl Connection {
                     self.next = match self.answer(desk, token, worker) {
                         Step::Read => Next::Read,
                         Step::Yield => {
-                            if desk.output.is_full() {
+                            if desk.output.is_full() || worker.detached_excess() > 0 {
                                 let _ = self.write(desk, worker)?;
                             }
                             return Ok(Went::Aside);

@@ -32,6 +32,9 @@ pub(super) fn start(server: Arc<Server>, mut end: watch::Receiver<bool>) -> Resu
                             _ => std::thread::yield_now(),
                         }
                     }
+                    if server.engine.store.detached_excess() > 0 {
+                        server.wake_workers();
+                    }
                     if tokio::time::timeout(PAUSE, end.wait_for(|end| *end)).await.is_ok() {
                         return;
                     }

@@ -3,6 +3,7 @@
 use super::limit::Slot;
 use super::transport::{BUFFER, Submissions};
 use crate::command::Output;
+use crate::store::Body;
 use memcarp_uring::{Arrival, Received, Socket};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,6 +19,8 @@ pub(super) struct RingSocket {
     ended: bool,
     /// After what is unread comes this.
     failed: Option<io::Error>,
+    /// Bodies of long values among what is on its way: the output is the kernel's meanwhile.
+    bodies: Vec<Body>,
 }
 
 /// What has been received and not read yet.
@@ -44,7 +47,14 @@ impl RingSocket {
         let ring = submissions.ring();
         let socket = ring.add(fd, token, slot);
         ring.receive(socket);
-        RingSocket { socket, unread: Unread::Nothing, stopping: false, ended: false, failed: None }
+        RingSocket {
+            socket,
+            unread: Unread::Nothing,
+            stopping: false,
+            ended: false,
+            failed: None,
+            bodies: Vec::new(),
+        }
     }
 
     /// Whether a read finds something.
@@ -118,11 +128,21 @@ impl RingSocket {
         output: &mut Output,
         submissions: &mut Submissions,
     ) -> Poll<io::Result<()>> {
-        match self.failed.take() {
-            Some(error) => Poll::Ready(Err(error)),
-            None if submissions.send(self.socket, output) => Poll::Ready(Ok(())),
-            None => Poll::Pending,
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Err(error));
         }
+        let bodies = self.bodies.len();
+        self.bodies.extend(output.bodies().cloned());
+        if submissions.send(self.socket, output) {
+            return Poll::Ready(Ok(()));
+        }
+        self.bodies.truncate(bodies);
+        Poll::Pending
+    }
+
+    /// The bodies of long values among what is on its way.
+    pub(super) fn bodies(&self) -> &[Body] {
+        &self.bodies
     }
 
     /// Whether all has been sent.
@@ -147,6 +167,7 @@ impl RingSocket {
             Ok(count) => {
                 output.advance(count);
                 if output.is_empty() {
+                    self.bodies.clear();
                     submissions.keep(output);
                 } else {
                     submissions.send(self.socket, &mut output);

@@ -95,6 +95,11 @@ impl Server {
         }
     }
 
+    /// Lets every worker look for connections that are to be ended.
+    pub(super) fn wake_workers(&self) {
+        self.workers.iter().for_each(Inbox::wake);
+    }
+
     /// Whether every worker has answered the last roll call. If so they are called again.
     pub(super) fn roll_call(&self) -> bool {
         let all = self.present.load(Ordering::Relaxed) >= self.workers.len();

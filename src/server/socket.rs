@@ -5,6 +5,7 @@ use super::ring_socket::RingSocket;
 use super::tls_stream::TlsStream;
 use super::transport::Transport;
 use crate::command::{Engine, Output};
+use crate::store::Body;
 use memcarp_uring::Arrival;
 use mio::event::Event;
 use mio::net::{TcpStream, UnixStream};
@@ -215,6 +216,15 @@ impl Socket {
                 Poll::Ready(Ok(count))
             }
             other => other,
+        }
+    }
+
+    /// The bodies of long values that have been written and are not on their way yet, as far as the system does not have
+    /// a copy.
+    pub(super) fn bodies(&self) -> &[Body] {
+        match &self.stream {
+            Stream::Ring(socket) => socket.bodies(),
+            Stream::Tcp(_) | Stream::Unix(_) | Stream::Tls(_) => &[],
         }
     }
 

@@ -80,6 +80,11 @@ impl Inbox {
     /// Gives an order, from any thread. Once the worker has ended nothing happens.
     pub(super) fn order(&self, order: Order) {
         let _ = self.orders.send(order);
+        self.wake();
+    }
+
+    /// Lets the worker see for itself what there is to do.
+    pub(super) fn wake(&self) {
         let _ = self.waker.wake();
     }
 }
@@ -109,6 +114,11 @@ pub(super) fn start(
 }
 
 impl Worker {
+    /// Bytes by which values that were replaced or deleted while clients read them are more than they may be.
+    pub(super) fn detached_excess(&self) -> usize {
+        self.server.engine.store.detached_excess()
+    }
+
     /// What makes this worker go on with a connection, from any thread.
     pub(super) fn waker(&self, token: Token) -> Box<dyn Fn() + Send + Sync> {
         let inbox = self.server.workers[usize::from(self.index)].clone();
@@ -160,6 +170,7 @@ impl Shift {
                     self.go_on(token);
                 }
             }
+            self.end_stalled();
             if ordered && !orders.try_iter().all(|order| self.obey(order)) {
                 break;
             }
@@ -252,6 +263,39 @@ impl Shift {
         }
     }
 
+    /// If clients that do not read hold too many bytes of values that are in the store no longer, ends connections of
+    /// those until they are few enough: first the one that has read nothing for longest. True if there are too many
+    /// still, with other workers.
+    fn end_stalled(&mut self) -> bool {
+        if self.worker.detached_excess() == 0 {
+            return false;
+        }
+        let stalled = self.connections.iter().filter_map(|(token, connection)| {
+            connection.holds_detached().map(|(bytes, second)| (second, token, bytes))
+        });
+        let mut stalled: Vec<_> = stalled.collect();
+        stalled.sort_unstable();
+        // What the ring is sending is given up a little after its connection.
+        let mut to_come = 0;
+        for (_, token, bytes) in stalled {
+            let before = self.worker.detached_excess();
+            if before <= to_come {
+                return false;
+            }
+            let connection = self.connections.remove(token);
+            if connection.aside {
+                self.aside.retain(|other| other.0 != token);
+            }
+            connection.set_close_reason(CloseReason::Error);
+            connection.close(&mut self.worker);
+            self.worker.counts.general.stalled_kicks.increment();
+            if self.worker.detached_excess() == before {
+                to_come += bytes;
+            }
+        }
+        self.worker.detached_excess() > to_come
+    }
+
     /// Ends the receiving side of each connection: what has arrived can still be read and is answered, then comes the
     /// end.
     fn drain(&self) {
@@ -282,6 +326,13 @@ impl Shift {
 
     /// Lets a connection do its share, unless it has to wait for its turn. A panic meanwhile ends that connection.
     fn go_on(&mut self, token: Token) {
+        self.take_turn(token);
+        if self.end_stalled() {
+            self.worker.server.wake_workers();
+        }
+    }
+
+    fn take_turn(&mut self, token: Token) {
         let Some(connection) = self.connections.get_mut(token.0) else { return };
         let worker = &mut self.worker;
         if connection.aside {

@@ -29,6 +29,7 @@ impl Bodies {
     pub fn insert(&mut self, body: Body) -> BodyPlace {
         let len = body.len();
         self.bytes += len;
+        body.attach();
         if self.bodies.len() == self.bodies.capacity() {
             // An eighth more, not twice as many: the memory counts.
             self.bodies.reserve_exact(self.bodies.len() / 8 + 16);
@@ -47,7 +48,7 @@ impl Bodies {
     pub fn remove(&mut self, place: BodyPlace) {
         if place.len > 0 {
             self.bytes -= place.len as usize;
-            self.bodies.remove(place.number as usize);
+            self.bodies.remove(place.number as usize).detach();
         }
     }
 

@@ -299,6 +299,13 @@ impl Store {
         Incoming::new(self.inner.clone(), len)
     }
 
+    /// Bytes by which long values that are in the store no longer, and that readers still hold, are more than they may
+    /// be: an eighth of the memory, or one of the largest items. The store can do nothing about them.
+    pub fn detached_excess(&self) -> usize {
+        let most = (self.inner.pool.limit() / DETACHED_PART).max(self.inner.item_limit);
+        self.inner.pool.detached().saturating_sub(most)
+    }
+
     /// Largest item in bytes, by memcached's way of counting.
     pub fn item_limit(&self) -> usize {
         self.inner.item_limit
@@ -403,6 +410,7 @@ impl Store {
         self.inner.sources.check(|show| shards.iter().for_each(|shard| shard.each_named(show)));
         let charged = charged + self.inner.sources.charged() + self.inner.pool.check_units();
         assert_eq!(self.inner.pool.used(), charged, "the pool's count is that of its users");
+        assert_eq!(self.inner.pool.detached(), 0, "no reader holds what has been replaced");
     }
 }
 
@@ -478,6 +486,8 @@ const CACHE_BYTES: usize = 32 << 20;
 /// A shard has at least this much memory: with less, more shards cost hits.
 const SHARD_BYTES: usize = 16 << 20;
 const MAX_SHARDS: usize = 64;
+/// Part of the memory that readers may keep of values which are no longer in the store.
+const DETACHED_PART: usize = 8;
 /// More than this much memory of a shard has no locations in the index.
 const SHARD_LIMIT_BITS: u32 = index::LOCATION_BITS - 2;
 /// A shard's memory is cut into at most about this many segments, and at least half of them.

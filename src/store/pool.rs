@@ -67,6 +67,8 @@ pub(super) struct Pool {
     kept: Mutex<Vec<Block>>,
     /// How many blocks are kept.
     kept_count: AtomicUsize,
+    /// Bytes of bodies that are no item's any more and that readers still hold.
+    detached: AtomicUsize,
     /// Bytes each shard holds, as it last reported.
     shares: Box<[AtomicUsize]>,
 }
@@ -81,6 +83,7 @@ impl Pool {
             used: AtomicUsize::new(0),
             kept: Mutex::new(Vec::new()),
             kept_count: AtomicUsize::new(0),
+            detached: AtomicUsize::new(0),
             shares: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
         }
     }
@@ -222,6 +225,20 @@ impl Pool {
     /// Bytes charged for groups of units, in use or not, after counting them; for tests.
     pub fn check_units(&self) -> usize {
         self.units.lock().check() * self.block_len
+    }
+
+    pub fn detached(&self) -> usize {
+        self.detached.load(Ordering::Relaxed)
+    }
+
+    /// Counts a body that no item has any more.
+    pub fn add_detached(&self, bytes: usize) {
+        self.detached.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The body is gone, or an item's again.
+    pub fn remove_detached(&self, bytes: usize) {
+        self.detached.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// A shard says how many bytes it holds.

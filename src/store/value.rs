@@ -5,6 +5,7 @@ use super::Inner;
 use super::pool::{Piece, Pool};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// A value as a reader sees it.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +49,10 @@ pub struct Body(Arc<Pieces>);
 struct Pieces {
     pool: Arc<Pool>,
     pieces: Vec<(Piece, usize)>,
+    /// How many items have it: two while one takes the other's place. Changed only with their shard locked.
+    items: AtomicU32,
+    /// No item has it any more. Invariant: then its bytes are among those that the pool counts as detached.
+    detached: AtomicBool,
 }
 
 /// What is charged for a body beside its pieces, and for the place of each: counts, pointers, and what the allocator
@@ -84,6 +89,27 @@ impl Body {
         self.0.pieces.iter().map(|(piece, _)| piece.bytes())
     }
 
+    /// Whether the item it was read from is gone: replaced, deleted or evicted.
+    pub fn is_detached(&self) -> bool {
+        self.0.detached.load(Ordering::Relaxed)
+    }
+
+    /// It becomes an item's.
+    pub(super) fn attach(&self) {
+        self.0.items.fetch_add(1, Ordering::Relaxed);
+        if self.0.detached.swap(false, Ordering::Relaxed) {
+            self.0.pool.remove_detached(self.len());
+        }
+    }
+
+    /// An item that had it is gone.
+    pub(super) fn detach(&self) {
+        if self.0.items.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.pool.add_detached(self.len());
+            self.0.detached.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Bytes charged for it, but for what its units are cut from.
     pub(super) fn charged(&self) -> usize {
         self.0.charged() + self.0.pieces.iter().map(|(piece, _)| piece.charged()).sum::<usize>()
@@ -92,7 +118,7 @@ impl Body {
 
 impl Pieces {
     fn new(pool: Arc<Pool>) -> Pieces {
-        Pieces { pool, pieces: Vec::new() }
+        Pieces { pool, pieces: Vec::new(), items: AtomicU32::new(0), detached: AtomicBool::new(false) }
     }
 
     fn len(&self) -> usize {
@@ -112,6 +138,9 @@ impl Pieces {
 
 impl Drop for Pieces {
     fn drop(&mut self) {
+        if *self.detached.get_mut() {
+            self.pool.remove_detached(self.len());
+        }
         self.pool.discharge(self.charged());
         for (piece, _) in self.pieces.drain(..) {
             self.pool.give_back_piece(piece);

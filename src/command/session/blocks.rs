@@ -61,6 +61,11 @@ impl Session {
         let incoming = &mut receiving.incoming;
         while incoming.missing() > 0 && !input.rest().is_empty() {
             let Some(space) = incoming.space() else {
+                if context.engine.store.detached_excess() > 0 {
+                    // Clients that hold too much of it and do not read are being ended.
+                    self.state = State::Receiving(receiving);
+                    return Flow::Stop(Step::Yield);
+                }
                 storing.refuse_no_memory(output, context);
                 self.state = State::Swallowing(incoming.missing() + 2);
                 return Flow::On;
