@@ -69,8 +69,9 @@ pub(super) struct Pool {
     kept_count: AtomicUsize,
     /// Bytes of bodies that are no item's any more and that readers still hold.
     detached: AtomicUsize,
-    /// Bytes each shard holds, as it last reported.
+    /// Bytes each shard holds, as it last reported, and their sum.
     shares: Box<[AtomicUsize]>,
+    reported: AtomicUsize,
 }
 
 impl Pool {
@@ -85,6 +86,7 @@ impl Pool {
             kept_count: AtomicUsize::new(0),
             detached: AtomicUsize::new(0),
             shares: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
+            reported: AtomicUsize::new(0),
         }
     }
 
@@ -243,15 +245,18 @@ impl Pool {
 
     /// A shard says how many bytes it holds.
     pub fn report(&self, shard: usize, bytes: usize) {
-        self.shares[shard].store(bytes, Ordering::Relaxed);
+        let before = self.shares[shard].swap(bytes, Ordering::Relaxed);
+        if bytes != before {
+            // A sum of unsigned numbers wraps around and comes back.
+            self.reported.fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
+        }
     }
 
     /// Whether a shard holds less than its share of what all hold. Such a one must not be the one to evict: shards
     /// that take room where they find it and make room where they stand would starve each other.
     pub fn is_poor(&self, shard: usize) -> bool {
-        let share = |shard: &AtomicUsize| shard.load(Ordering::Relaxed);
-        let all: usize = self.shares.iter().map(share).sum();
-        share(&self.shares[shard]) + 2 * self.block_len < all / self.shares.len()
+        let share = self.reported.load(Ordering::Relaxed) / self.shares.len();
+        self.shares[shard].load(Ordering::Relaxed) + 2 * self.block_len < share
     }
 
     /// The shard that holds most.
@@ -315,6 +320,19 @@ mod tests {
         pool.set_limit(3 * LEN);
         assert_eq!(pool.kept_bytes(), 0);
         assert!(pool.try_block().is_none());
+    }
+
+    #[test]
+    fn a_shard_is_poor_by_what_all_hold_now() {
+        let pool = Pool::new(100 * LEN, LEN, 4);
+        pool.report(0, 80 * LEN);
+        assert_eq!((pool.is_poor(0), pool.is_poor(1), pool.richest()), (false, true, 0));
+        pool.report(1, 18 * LEN);
+        assert!(!pool.is_poor(1) && pool.is_poor(2));
+        pool.report(0, 8 * LEN);
+        assert!(!pool.is_poor(1) && pool.is_poor(2) && pool.richest() == 1);
+        pool.report(1, 8 * LEN);
+        assert!(!pool.is_poor(2), "two blocks more or less do not count");
     }
 
     #[test]
