@@ -1,7 +1,6 @@
 //! The table of sources on its own: its rules, and that threads cannot slip between them.
 
 use super::*;
-use nix::unistd::gettid;
 
 const PAGE: u64 = 1;
 const THUMB: u64 = 2;
@@ -196,7 +195,7 @@ fn no_stamp_is_taken_before_the_entry_is_held() {
     std::thread::scope(|scope| {
         let held = sources.table.hold(PHOTO);
         scope.spawn(|| {
-            updating.store(gettid().as_raw(), Ordering::SeqCst);
+            updating.store(nix::unistd::gettid().as_raw(), Ordering::SeqCst);
             sources.update(PHOTO);
         });
         // It sleeps once it waits for the entry.
