@@ -80,7 +80,7 @@ fn command() -> Command {
              memcarp route --plan OLD NEW [--scheme NAME] [--json]",
         )
         .after_help(
-            "A LIST is a file (TOML with [[member]] tables, one NAME[=ADDRESS][*WEIGHT] a line, or the membership \
+            "A LIST is a file (TOML with [[members]] tables, one NAME[=ADDRESS][*WEIGHT] a line, or the membership \
              table\nof the draft of 1998) or the members themselves: a,b*2,c=10.0.0.3:11211",
         )
         .args([

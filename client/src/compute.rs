@@ -105,7 +105,8 @@ impl<F> Compute<'_, F> {
         self
     }
 
-    /// Names data the value is derived from, if it is known beforehand; see [`Store::derived_from`].
+    /// Names data the value is derived from, if it is known beforehand; see [`Store::derived_from`]. memcached refuses
+    /// to store such a value, which is then computed each time.
     pub fn derived_from(mut self, source: impl Into<DerivedFrom>) -> Self {
         self.terms.sources.push(source.into());
         self

@@ -5,14 +5,14 @@ use crate::route::{Carp, Scheme};
 use toml::de::{DeTable, DeValue};
 
 impl Members {
-    /// Reads the `[[member]]` tables of a TOML file (`[[members]]` will do too): `name`, `address` (the name if absent), `weight` (1 if absent).
+    /// Reads the `[[members]]` tables of a TOML file (`[[member]]` will do too): `name`, `address` (the name if absent), `weight` (1 if absent).
     pub fn from_toml(text: &str) -> Result<Members, MembersError> {
         File::read(text, |_| false).map(|file| file.members)
     }
 }
 
 impl Carp {
-    /// Reads a whole routing from TOML: `scheme`, `hash_tags` and the `[[member]]` tables.
+    /// Reads a whole routing from TOML: `scheme`, `hash_tags` and the `[[members]]` tables.
     pub fn from_toml(text: &str) -> Result<Carp, MembersError> {
         Carp::from_toml_among(text, |_| false)
     }
@@ -59,14 +59,14 @@ impl File {
                     for table in tables {
                         let start = table.span().start;
                         let DeValue::Table(fields) = table.get_ref() else {
-                            return Err(at(start, "write each member as [[member]]".to_owned()));
+                            return Err(at(start, "write each member as [[members]]".to_owned()));
                         };
                         list.push(member(fields).map_err(|why| at(start, why))?);
                     }
                     file.members = Members::new(list).map_err(|why| at(key.span().start, why.to_string()))?;
                 }
                 (other, _) if is_other(other) => {}
-                _ => return Err(wrong("is not known here; there are scheme, hash_tags and [[member]]")),
+                _ => return Err(wrong("is not known here; there are scheme, hash_tags and [[members]]")),
             }
         }
         Ok(file)
