@@ -327,12 +327,12 @@ mod tests {
         let pool = Pool::new(100 * LEN, LEN, 4);
         pool.report(0, 80 * LEN);
         assert_eq!((pool.is_poor(0), pool.is_poor(1), pool.richest()), (false, true, 0));
-        pool.report(1, 18 * LEN);
-        assert!(!pool.is_poor(1) && pool.is_poor(2));
+        pool.report(1, 24 * LEN);
+        assert!(!pool.is_poor(1) && pool.is_poor(2), "a share is 26 blocks, and two do not count");
         pool.report(0, 8 * LEN);
         assert!(!pool.is_poor(1) && pool.is_poor(2) && pool.richest() == 1);
-        pool.report(1, 8 * LEN);
-        assert!(!pool.is_poor(2), "two blocks more or less do not count");
+        pool.report(1, 0);
+        assert!(!pool.is_poor(2), "a share is two blocks");
     }
 
     #[test]
