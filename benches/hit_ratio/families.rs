@@ -38,7 +38,28 @@ enum Special {
     },
     /// Values get this many times longer in the second half.
     Grow(u32),
+    /// A share of requests goes round and round so many other keys.
+    Loop {
+        keys: u32,
+        share: f64,
+    },
+    /// The keys in use move on by one in so many requests.
+    Drift {
+        every: u32,
+    },
+    /// Values are this power of the popularity longer than the mean, which is that of the most popular.
+    LengthByRank(f64),
+    /// A share of requests repeats an earlier one, the more likely the later that was.
+    Again {
+        share: f64,
+        among: usize,
+    },
+    /// A tenth of the keys has values this many times longer.
+    TwoLengths(u32),
 }
+
+/// The first of the keys in a loop.
+const LOOP_NAMES: u32 = 1 << 31;
 
 const DAY: u32 = 86_400;
 const HOUR: u32 = 3600;
@@ -58,8 +79,8 @@ const PLAIN: Family = Family {
     special: Special::None,
 };
 
-/// All families.
-pub const FAMILIES: [Family; 10] = [
+/// The families that were looked at when the policy was chosen.
+pub const CHOSEN_WITH: [Family; 10] = [
     PLAIN,
     Family {
         name: "small-values",
@@ -162,6 +183,89 @@ pub const FAMILIES: [Family; 10] = [
     },
 ];
 
+/// Families that the policy's choice owes nothing to: run when it is made, never before.
+pub const HELD_OUT: [Family; 12] = [
+    Family { name: "steep", zipf: 1.2, keys: 3_000_000, value_mean: 350.0, value_sigma: 0.7, ..PLAIN },
+    Family { name: "flat", zipf: 0.55, keys: 450_000, value_mean: 420.0, value_sigma: 1.1, ..PLAIN },
+    Family { name: "long-tail", zipf: 0.95, keys: 250_000, value_mean: 1500.0, value_sigma: 2.0, ..PLAIN },
+    Family {
+        name: "two-lengths",
+        zipf: 0.85,
+        keys: 600_000,
+        value_mean: 60.0,
+        value_sigma: 0.2,
+        special: Special::TwoLengths(120),
+        ..PLAIN
+    },
+    Family {
+        name: "popular-long",
+        zipf: 0.9,
+        keys: 800_000,
+        value_mean: 4000.0,
+        value_sigma: 0.4,
+        special: Special::LengthByRank(-0.25),
+        ..PLAIN
+    },
+    Family {
+        name: "popular-short",
+        zipf: 0.9,
+        keys: 800_000,
+        value_mean: 30.0,
+        value_sigma: 0.4,
+        special: Special::LengthByRank(0.22),
+        ..PLAIN
+    },
+    Family {
+        name: "loop",
+        zipf: 0.8,
+        keys: 400_000,
+        value_mean: 280.0,
+        special: Special::Loop { keys: 200_000, share: 0.4 },
+        ..PLAIN
+    },
+    Family {
+        name: "blocks",
+        zipf: 0.3,
+        keys: 500_000,
+        key_len: 16,
+        value_mean: 4096.0,
+        value_sigma: 0.01,
+        blind_sets: 0.2,
+        special: Special::Again { share: 0.75, among: 300_000 },
+        ..PLAIN
+    },
+    Family {
+        name: "drift",
+        zipf: 0.65,
+        keys: 350_000,
+        value_mean: 250.0,
+        special: Special::Drift { every: 25 },
+        ..PLAIN
+    },
+    Family { name: "wonders", zipf: 0.95, keys: 500_000, value_mean: 320.0, wonders: 0.4, ..PLAIN },
+    Family {
+        name: "sessions",
+        zipf: 0.5,
+        keys: 700_000,
+        value_mean: 500.0,
+        value_sigma: 0.6,
+        blind_sets: 0.3,
+        churn: 0.05,
+        ttls: &[(1800, 1.0)],
+        special: Special::Again { share: 0.6, among: 100_000 },
+        ..PLAIN
+    },
+    Family {
+        name: "short-ttl",
+        zipf: 0.9,
+        keys: 900_000,
+        value_mean: 260.0,
+        deletes: 0.02,
+        ttls: &[(30, 0.15), (300, 0.25), (900, 0.3), (DAY, 0.2)],
+        ..PLAIN
+    },
+];
+
 /// Requests a second of trace time.
 const RATE: u32 = 1000;
 
@@ -181,7 +285,16 @@ impl Family {
             next_name - 1
         };
         let (mut recent, mut known) = (VecDeque::new(), HashSet::new());
-        let mut left_of_scan = 0;
+        let rank_of = match self.special {
+            Special::LengthByRank(_) => {
+                let mut ranks = vec![0; names.len()];
+                (0..).zip(&names).for_each(|(rank, &name)| ranks[name as usize] = rank);
+                ranks
+            }
+            _ => Vec::new(),
+        };
+        let mut history: Vec<u32> = Vec::new();
+        let (mut left_of_scan, mut at_in_loop) = (0, 0);
         (0..count).map(move |number| {
             if random.chance(self.churn) {
                 let rank = popularity.pick(&mut random);
@@ -209,7 +322,21 @@ impl Family {
                         }
                     }
                 }
-                Special::None | Special::Grow(_) => {}
+                Special::Loop { keys, share } => {
+                    if random.chance(share) {
+                        at_in_loop = (at_in_loop + 1) % keys;
+                        key = LOOP_NAMES + at_in_loop;
+                    }
+                }
+                Special::Drift { every } => key = number / every + popularity.pick(&mut random) as u32,
+                Special::Again { share, among } => {
+                    if !history.is_empty() && random.chance(share) {
+                        let back = (history.len().min(among) as f64).powf(random.unit()) as usize;
+                        key = history[history.len() - back];
+                    }
+                    history.push(key);
+                }
+                Special::None | Special::Grow(_) | Special::LengthByRank(_) | Special::TwoLengths(_) => {}
             }
             if random.chance(self.wonders) {
                 key = fresh();
@@ -219,10 +346,16 @@ impl Family {
                 op = Op::Delete;
             }
             let mut value_len = self.value_len(key);
-            if let Special::Grow(times) = self.special
-                && number >= count / 2
-            {
-                value_len *= times;
+            match self.special {
+                Special::Grow(times) if number >= count / 2 => value_len *= times,
+                Special::LengthByRank(power) => {
+                    let rank = rank_of.get(key as usize).copied().unwrap_or(self.keys);
+                    value_len = (f64::from(value_len) * f64::from(rank + 1).powf(power)).max(1.0) as u32;
+                }
+                Special::TwoLengths(times) if Random(u64::from(key) + 0x3333).unit() < 0.1 => {
+                    value_len *= times
+                }
+                _ => {}
             }
             Request { time: number / RATE, key, value_len, ttl: self.ttl(key), key_len: self.key_len, op }
         })

@@ -1,191 +1,136 @@
 //! How often the store misses, on traces made up and given, alone or beside memcached at equal resident memory.
 
+mod bounds;
 mod families;
+mod jobs;
+mod options;
 mod replay;
 mod report;
+mod results;
 mod server;
 mod trace;
 
-use families::{FAMILIES, Family};
-use memcarp::store::Eviction;
-use replay::Outcome;
-use report::Line;
+use jobs::Progress;
+use options::{Options, Source, USAGE};
+use results::{Results, Run};
 use server::Server;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use trace::Request;
 
-const USAGE: &str = "\
-cargo bench --bench hit_ratio -- [OPTION]...
-  quick              a million requests of each trace, not ten
-  --requests N       so many requests of each trace
-  --memory M,M...    cache sizes in MiB (64)
-  --only NAME,...    only these of the made-up traces
-  --trace FILE       this file, in the format of trace.rs, instead of them; may be repeated
-  --eviction P,P...  policies to compare, in this process (the default one)
-  --server           through servers: memcached, then memcarp with as much resident memory
-  --memcached PATH   (/usr/bin/memcached)
-  --plot FILE        an SVG of the miss ratios (with --server)
-  --save DIR         write the made-up traces to files, and end";
-
-/// Where the requests come from.
-enum Source {
-    Family(Family),
-    File(PathBuf),
-}
-
-struct Options {
-    count: u32,
-    memories: Vec<usize>,
-    sources: Vec<Source>,
-    evictions: Vec<Eviction>,
-    through_servers: bool,
-    memcached: PathBuf,
-    plot: Option<PathBuf>,
-    save: Option<PathBuf>,
-}
+/// Bytes that a replay takes beside the cache: names of keys, how popular they are, and values.
+const BESIDE: usize = 150 << 20;
 
 fn main() -> io::Result<()> {
-    let Some(options) = options() else {
-        println!("{USAGE}");
+    let Some(options) = Options::parse(std::env::args().skip(1)) else {
+        eprintln!("{USAGE}");
         std::process::exit(64);
     };
+    if options.help {
+        println!("{USAGE}");
+        return Ok(());
+    }
+    if options.list {
+        for source in &options.sources {
+            println!("{:14} {}", source.name(), source.group().name());
+        }
+        return Ok(());
+    }
     if let Some(directory) = &options.save {
         return save(directory, &options);
     }
-    if options.through_servers { compare_servers(&options) } else { compare_policies(&options) }
-}
-
-fn options() -> Option<Options> {
-    let mut options = Options {
-        count: 10_000_000,
-        memories: vec![64],
-        sources: Vec::new(),
-        evictions: vec![Eviction::default()],
-        through_servers: false,
-        memcached: "/usr/bin/memcached".into(),
-        plot: None,
-        save: None,
-    };
-    let mut only: Vec<String> = Vec::new();
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--bench" => {}
-            "quick" => options.count = 1_000_000,
-            "--requests" => options.count = args.next()?.parse().ok()?,
-            "--memory" => {
-                options.memories = args.next()?.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;
-            }
-            "--only" => only = args.next()?.split(',').map(str::to_owned).collect(),
-            "--trace" => options.sources.push(Source::File(args.next()?.into())),
-            "--eviction" => {
-                options.evictions = args.next()?.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;
-            }
-            "--server" => options.through_servers = true,
-            "--memcached" => options.memcached = args.next()?.into(),
-            "--plot" => options.plot = Some(args.next()?.into()),
-            "--save" => options.save = Some(args.next()?.into()),
-            _ => return None,
-        }
-    }
-    if options.sources.is_empty() {
-        let wanted = FAMILIES
-            .into_iter()
-            .filter(|family| only.is_empty() || only.iter().any(|name| name == family.name));
-        options.sources = wanted.map(Source::Family).collect();
-    }
-    Some(options)
-}
-
-impl Source {
-    fn name(&self) -> String {
-        match self {
-            Source::Family(family) => family.name.to_owned(),
-            Source::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-        }
-    }
-
-    fn requests(&self, count: u32) -> io::Result<Box<dyn Iterator<Item = Request> + '_>> {
-        Ok(match self {
-            Source::Family(family) => Box::new(family.requests(count)),
-            Source::File(path) => Box::new(trace::read_file(path)?),
-        })
-    }
-
-    /// How many of the wanted requests there are.
-    fn count(&self, wanted: u32) -> io::Result<u32> {
-        match self {
-            Source::Family(_) => Ok(wanted),
-            Source::File(path) => Ok(wanted.min(trace::file_len(path)?)),
-        }
-    }
-}
-
-fn compare_policies(options: &Options) -> io::Result<()> {
-    println!("trace           MiB  policy    misses  copied/stored  live  items    ghosts");
+    let results = Results::open(options.results.as_deref())?;
+    let mut all = Vec::new();
     for source in &options.sources {
         let count = source.count(options.count)?;
-        for &memory in &options.memories {
-            for &eviction in &options.evictions {
-                let (outcome, stats) = replay::replay(source.requests(count)?, count, memory << 20, eviction);
-                println!(
-                    "{:14} {memory:4}  {:7} {:8.5} {:14.2}  {:4.2}  {:8} {:8}",
-                    source.name(),
-                    eviction.name(),
-                    outcome.miss_ratio(),
-                    stats.carried_bytes as f64 / stats.stored_bytes as f64,
-                    stats.live_bytes as f64 / stats.segment_bytes as f64,
-                    stats.sum(|class| class.items),
-                    stats.ghosts,
-                );
-            }
+        for &mebibytes in &options.memories {
+            let progress = Progress::new(format!("{} {mebibytes} MiB", source.name()), count);
+            all.push((progress, (source, mebibytes, count)));
         }
     }
-    Ok(())
-}
-
-/// Runs memcached with each size, then memcarp with what it takes to be as large in memory as memcached was.
-fn compare_servers(options: &Options) -> io::Result<()> {
-    let memcarp = Path::new(env!("CARGO_BIN_EXE_memcarp"));
-    let mut plots = Vec::new();
-    let (mut log_sum, mut worst, mut runs) = (0.0, 0.0f64, 0);
-    println!("trace           memcached: -m, resident, misses    memcarp: -m, resident, misses   ratio");
-    for source in &options.sources {
-        let count = source.count(options.count)?;
-        let mut lines =
-            ["memcached", "memcarp"].map(|name| Line { name: name.to_owned(), points: Vec::new() });
-        for &memory in &options.memories {
-            let server = Server::start(&options.memcached, memory, &[])?;
-            let theirs = server.replay(source.requests(count)?, count)?;
-            drop(server);
-            let base = Server::start(memcarp, memory, &[])?.resident()?;
-            let ours_memory = (theirs.resident.saturating_sub(base) >> 20).max(8);
-            let server = Server::start(memcarp, ours_memory, &[])?;
-            let ours = server.replay(source.requests(count)?, count)?;
-            let ratio = ours.misses as f64 / theirs.misses.max(1) as f64;
-            let mebibytes = |outcome: &Outcome| outcome.resident as f64 / f64::from(1 << 20);
-            println!(
-                "{:14} {memory:10} {:10.1} {:9.5} {ours_memory:16} {:9.1} {:9.5}   {ratio:5.3}",
-                source.name(),
-                mebibytes(&theirs),
-                theirs.miss_ratio(),
-                mebibytes(&ours),
-                ours.miss_ratio(),
-            );
-            lines[0].points.push((mebibytes(&theirs), theirs.miss_ratio()));
-            lines[1].points.push((mebibytes(&ours), ours.miss_ratio()));
-            log_sum += ratio.ln();
-            worst = worst.max(ratio);
-            runs += 1;
+    let rows = jobs::run(&all, threads(&options), |&(source, mebibytes, count), progress| {
+        let job = Job { source, mebibytes, count, progress, results: &results };
+        let mut row = if options.through_servers { job.servers(&options)? } else { job.policies(&options)? };
+        if options.bounds {
+            let limit = row[0].outcome.resident;
+            row.extend(job.bounds(limit)?);
         }
-        plots.push((source.name(), lines.into()));
-    }
-    println!("geometric mean {:.3}, worst {worst:.3}", (log_sum / f64::from(runs)).exp());
+        Ok(row)
+    });
+    let rows = rows.into_iter().collect::<io::Result<Vec<_>>>()?;
+    report::print(&rows);
     if let Some(path) = &options.plot {
-        std::fs::write(path, report::svg(&plots))?;
+        std::fs::write(path, report::svg(&rows))?;
     }
     Ok(())
+}
+
+/// How many traces at a time: as many as there are processors for, if the system has the memory.
+fn threads(options: &Options) -> usize {
+    if let Some(jobs) = options.jobs {
+        return jobs;
+    }
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let processors = if options.through_servers { processors / 2 } else { processors };
+    let information = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = information.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kibibytes = available.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<usize>().ok());
+    // Bounds are found with all requests in memory, and two more words for each.
+    let beside = BESIDE + if options.bounds { options.count as usize * 40 } else { 0 };
+    let each = (options.memories.iter().max().copied().unwrap_or(0) << 20) * 5 / 4 + beside;
+    let by_memory = kibibytes.map_or(usize::MAX, |kibibytes| (kibibytes << 10) / each);
+    processors.min(by_memory).max(1)
+}
+
+/// One trace at one size.
+struct Job<'j> {
+    source: &'j Source,
+    mebibytes: usize,
+    count: u32,
+    progress: &'j Progress,
+    results: &'j Results,
+}
+
+impl Job<'_> {
+    /// Through memcached, and through memcarp with what it takes to be as large in memory as memcached was.
+    fn servers(&self, options: &Options) -> io::Result<Vec<Run>> {
+        let theirs = self.run("memcached", || {
+            Server::start(&options.memcached, self.mebibytes)?.replay(self.requests()?, self.count)
+        })?;
+        let ours = self.run("memcarp", || {
+            let memcarp = Path::new(env!("CARGO_BIN_EXE_memcarp"));
+            let base = Server::start(memcarp, self.mebibytes)?.resident()?;
+            let mebibytes = (theirs.outcome.resident.saturating_sub(base) >> 20).max(8);
+            Server::start(memcarp, mebibytes)?.replay(self.requests()?, self.count)
+        })?;
+        Ok(vec![theirs, ours])
+    }
+
+    fn policies(&self, options: &Options) -> io::Result<Vec<Run>> {
+        let policy = |&eviction| {
+            self.run(memcarp::store::Eviction::name(eviction), || {
+                Ok(replay::replay(self.requests()?, self.count, self.mebibytes << 20, eviction))
+            })
+        };
+        options.evictions.iter().map(policy).collect()
+    }
+
+    fn bounds(&self, limit: usize) -> io::Result<[Run; 2]> {
+        let requests = || Ok::<_, io::Error>(self.requests()?.collect::<Vec<_>>());
+        Ok([
+            self.run("first", || Ok(bounds::first(&requests()?)))?,
+            self.run("foresight", || Ok(bounds::foresight(&requests()?, limit)))?,
+        ])
+    }
+
+    fn requests(&self) -> io::Result<impl Iterator<Item = Request>> {
+        Ok(self.progress.of(self.source.requests(self.count)?))
+    }
+
+    fn run(&self, cache: &str, replay: impl FnOnce() -> io::Result<replay::Outcome>) -> io::Result<Run> {
+        let name = self.source.name();
+        self.results.get((&name, self.source.group()), self.mebibytes, self.count, cache, replay)
+    }
 }
 
 fn save(directory: &Path, options: &Options) -> io::Result<()> {

@@ -7,6 +7,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// A server under test; killed when dropped.
@@ -15,18 +16,21 @@ pub struct Server {
     socket: PathBuf,
 }
 
+/// Servers started: each has a socket of its own.
+static STARTED: AtomicU32 = AtomicU32::new(0);
+
 /// Gets sent together.
 const BATCH: usize = 32;
 
 impl Server {
     /// Starts `program`, which takes memcached's options, with this much memory.
-    pub fn start(program: &Path, mebibytes: usize, more: &[&str]) -> io::Result<Server> {
-        let socket = std::env::temp_dir().join(format!("hit-ratio-{}.sock", std::process::id()));
+    pub fn start(program: &Path, mebibytes: usize) -> io::Result<Server> {
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let socket = std::env::temp_dir().join(format!("hit-ratio-{}-{number}.sock", std::process::id()));
         let _ = std::fs::remove_file(&socket);
         let child = Command::new(program)
             .args(["-m", &mebibytes.to_string(), "-t", "1", "-u", "root", "-s"])
             .arg(&socket)
-            .args(more)
             .stdout(Stdio::null())
             .spawn()?;
         let server = Server { child, socket };
