@@ -46,7 +46,7 @@ pub struct Item<'i> {
     pub(super) record: &'i mut [u8],
     /// All but the end of its value, if that is long.
     pub(super) body: Option<&'i Body>,
-    /// When its segment was opened.
+    /// When its segment was opened, in eighths of a second.
     pub(super) opened: u32,
     /// Its CAS value if none is stored with it.
     pub(super) implied_cas: u64,
@@ -101,7 +101,12 @@ impl Item<'_> {
 
     /// Seconds since it was last read or stored; exact for the first hour.
     pub fn idle(&self, now: Now) -> u32 {
-        now.seconds().saturating_sub(self.header.last_used(self.opened))
+        now.seconds().saturating_sub(self.last_used() / 8)
+    }
+
+    /// When it was last read or stored, in eighths of a second of the store's clock.
+    pub(super) fn last_used(&self) -> u32 {
+        self.header.last_used(self.opened)
     }
 
     /// Whether its key was given in base64 and is shown so.

@@ -26,7 +26,7 @@
 //! ```
 //! - An item is appended to an open **segment** of its shard and never moves until its segment is given up. Segments
 //!   are all of one size, some hundreds to a shard, so nothing fragments. There are open segments for several spans of
-//!   time to live (items of a segment end together), and for items that replace others (they die together).
+//!   time to live, because items of a segment then end together.
 //! - Its **CAS value** is its place: the segment's number and its offset, which is unique and rises. Only when a
 //!   client may have seen it does an item keep it, stored, when it is moved. An item as long as the one it replaces is
 //!   written over it from the second time on; its version is added to the offset.
@@ -48,7 +48,8 @@
 //! - New items go through a small queue of segments. One that is read there is carried to the main queue; one that is
 //!   not goes, unless it is so small that it promises more than what the main queue lets go, but two bytes of its
 //!   hash are remembered for a while. If it is stored again while they are, it should
-//!   have been kept: it goes to the main queue at once, and the small queue becomes a bit longer.
+//!   have been kept: it goes to the main queue at once, and the small queue becomes a bit longer, up to a fifth of the
+//!   memory.
 //! - In the main queue an item that was read since it was last carried is carried on. Of those that were not, those
 //!   are carried that promise most hits for their bytes: small ones, used lately and often. As much is
 //!   carried as 1.5 bytes copied for each one stored allow, at most three quarters of the bytes; of what goes the hash

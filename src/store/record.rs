@@ -249,7 +249,7 @@ impl Header {
         self.flags & LEASE != 0
     }
 
-    /// When it was last read or stored, in seconds, given when its segment was opened.
+    /// When it was last read or stored, given when its segment was opened; both in eighths of a second.
     pub fn last_used(&self, opened: u32) -> u32 {
         recency::decode(self.recency, opened)
     }
@@ -258,7 +258,7 @@ impl Header {
     pub fn mark_used(&mut self, record: &mut [u8], opened: u32, now: Now) {
         let uses = (self.uses() + 1).min(MOST_USES);
         let flags = self.flags & !USES | uses << USES_SHIFT | FETCHED;
-        let recency = recency::encode(now.seconds(), opened);
+        let recency = recency::encode(now.eighths(), opened);
         if flags != self.flags {
             self.flags = flags;
             record[0] = flags;

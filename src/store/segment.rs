@@ -25,8 +25,6 @@ const OUTDATED_INTERVAL: u32 = 60;
 pub(super) struct Place {
     pub queue: u8,
     group: u8,
-    /// For items that replace others of their key, which will soon be replaced themselves: whole segments die.
-    replacing: bool,
 }
 
 impl Place {
@@ -38,11 +36,7 @@ impl Place {
             Some(_) => 1,
             None => 0,
         };
-        Place { queue, group, replacing: false }
-    }
-
-    pub fn replacing(self, replacing: bool) -> Place {
-        Place { replacing, ..self }
+        Place { queue, group }
     }
 }
 
@@ -57,7 +51,7 @@ pub(super) struct Segment {
     pub live_items: usize,
     /// Of the bodies of its live items.
     body_bytes: usize,
-    /// When it was opened, in seconds of the store's clock.
+    /// When it was opened, in eighths of a second of the store's clock.
     pub opened: u32,
     place: Place,
     open: bool,
@@ -124,7 +118,7 @@ impl Segment {
     pub fn is_worth_a_look(&self, now: Now, updates: u64) -> bool {
         let outdated = self.names_sources
             && self.updates_seen != updates
-            && self.opened.saturating_add(OUTDATED_INTERVAL) <= now.seconds();
+            && (self.opened / 8).saturating_add(OUTDATED_INTERVAL) <= now.seconds();
         (outdated || self.deadlines.earliest <= now.seconds()) && self.next_look <= now.seconds()
     }
 
@@ -148,7 +142,7 @@ pub(super) struct Log {
     cas_space: CasSpace,
     segments: Vec<Option<Segment>>,
     free_ids: Vec<u32>,
-    open: [[[Option<u32>; 2]; GROUPS]; QUEUES],
+    open: [[Option<u32>; GROUPS]; QUEUES],
     /// All segments of a queue, in the order they were opened; what others were compacted into is where they were.
     queues: [VecDeque<u32>; QUEUES],
     /// The segment that others are compacted into.
@@ -169,7 +163,7 @@ impl Log {
             cas_space,
             segments: Vec::new(),
             free_ids: Vec::new(),
-            open: [[[None; 2]; GROUPS]; QUEUES],
+            open: [[None; GROUPS]; QUEUES],
             queues: Default::default(),
             compacted: None,
             next_sequence: 1,
@@ -279,7 +273,7 @@ impl Log {
     }
 
     fn open_at(&self, place: Place) -> Option<u32> {
-        self.open[usize::from(place.queue)][usize::from(place.group)][usize::from(place.replacing)]
+        self.open[usize::from(place.queue)][usize::from(place.group)]
     }
 
     /// Opens a new segment for this place and closes the one that was open.
@@ -287,9 +281,8 @@ impl Log {
         if let Some(id) = self.open_at(place) {
             self.close_segment(id);
         }
-        let id = self.add(place, block, now.seconds());
-        self.open[usize::from(place.queue)][usize::from(place.group)][usize::from(place.replacing)] =
-            Some(id);
+        let id = self.add(place, block, now.eighths());
+        self.open[usize::from(place.queue)][usize::from(place.group)] = Some(id);
         self.queues[usize::from(place.queue)].push_back(id);
         id
     }
@@ -363,8 +356,7 @@ impl Log {
         if self.compacted == Some(id) {
             self.compacted = None;
         } else {
-            self.open[usize::from(place.queue)][usize::from(place.group)][usize::from(place.replacing)] =
-                None;
+            self.open[usize::from(place.queue)][usize::from(place.group)] = None;
         }
     }
 
@@ -378,7 +370,7 @@ impl Log {
 
     /// Closes all open segments, and answers the sequence number that what is written from now on has at least.
     pub fn close_all(&mut self) -> u64 {
-        for id in self.open.into_iter().flatten().flatten().flatten().chain(self.compacted) {
+        for id in self.open.into_iter().flatten().flatten().chain(self.compacted) {
             self.close_segment(id);
         }
         self.next_sequence
@@ -422,7 +414,7 @@ impl Log {
         draft.version = Some(version);
         let (id, offset) = self.split(location);
         let segment = self.segment(id)?;
-        let is_same_place = (segment.place.queue, segment.place.group) == (place.queue, place.group);
+        let is_same_place = segment.place == place;
         let cas = self.cas_at(segment.sequence, offset + usize::from(version));
         if draft.cas.is_some() || draft.len() != old.len() || !is_same_place || cas <= previous {
             return None;

@@ -163,7 +163,7 @@ impl Shard {
     /// Adds this shard's counts to a sum.
     pub fn add_stats(&self, sum: &mut Stats, now: Now) {
         let queues = (0..QUEUES as u8).filter_map(|queue| self.log.queue(queue).front());
-        let oldest = queues.filter_map(|&id| self.log.segment(id)).map(|segment| segment.opened).min();
+        let oldest = queues.filter_map(|&id| self.log.segment(id)).map(|segment| segment.opened / 8).min();
         let age = u64::from(now.seconds().saturating_sub(oldest.unwrap_or(now.seconds())));
         for (total, mine) in sum.classes.iter_mut().zip(&self.stats.classes) {
             total.items += mine.items;

@@ -199,8 +199,8 @@ impl Shard {
             len: header.weight(),
             queue: segment.queue(),
             uses: header.uses(),
-            idle: now.seconds().saturating_sub(header.last_used(segment.opened)),
-            age: now.seconds().saturating_sub(segment.opened),
+            idle: now.eighths().saturating_sub(header.last_used(segment.opened)),
+            age: now.eighths().saturating_sub(segment.opened),
             copies: self.copying.ratio(&self.stats),
         };
         let carried = match drain.compact {
@@ -213,7 +213,7 @@ impl Shard {
         if carried {
             return;
         }
-        self.evict(found, candidate.age, now);
+        self.evict(found, candidate.age / 8, now);
     }
 
     /// Writes an item again, to the end of a queue or where its segment is compacted to; false if the system has no
@@ -253,7 +253,7 @@ impl Shard {
         to.is_some()
     }
 
-    fn evict(&mut self, found: Found, age: u32, now: Now) {
+    fn evict(&mut self, found: Found, age_seconds: u32, now: Now) {
         let item = self.item(found.location);
         let size = memcached_size(item.key().len(), item.value().len(), item.client_flags() != 0);
         let (fetched, idle, expiry) = (item.fetched(), item.idle(now), item.expiry());
@@ -263,9 +263,9 @@ impl Shard {
         class.evicted_time = u64::from(idle);
         class.evicted_unfetched += u64::from(!fetched);
         class.evicted_active += u64::from(idle < 60);
-        self.stats.evicted_age[bit_length(age)] += 1;
+        self.stats.evicted_age[bit_length(age_seconds)] += 1;
         self.stats.evicted_idle[bit_length(idle)] += 1;
-        self.stats.evicted_age_sum += u64::from(age);
+        self.stats.evicted_age_sum += u64::from(age_seconds);
         self.stats.evicted_idle_sum += u64::from(idle);
         if let Some(hook) = self.hook.clone() {
             let item = self.item(found.location);

@@ -29,6 +29,11 @@ impl Now {
         (self.millis / 1000) as u32
     }
 
+    /// Whole eighths of a second on the clock that never goes back.
+    pub fn eighths(self) -> u32 {
+        (self.millis / 125) as u32
+    }
+
     /// Seconds since 1970 by the wall clock.
     pub fn unix(self) -> u64 {
         self.unix_base + self.millis / 1000

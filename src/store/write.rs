@@ -55,7 +55,7 @@ impl Shard {
             stale: new.stale,
             lease_granted: new.lease_granted,
             fetched: false,
-            last_used: target.now.seconds(),
+            last_used: target.now.eighths(),
             cas: if new.cas == CasChange::Keep { CasChange::Next } else { new.cas },
             // A number that is counted on.
             in_place: target.found.is_some() && matches!(new.value, NewValue::Short(_)),
@@ -110,7 +110,7 @@ impl Shard {
             stale: false,
             lease_granted: false,
             fetched: false,
-            last_used: target.now.seconds(),
+            last_used: target.now.eighths(),
             cas: if cas == CasChange::Keep { CasChange::Next } else { cas },
             in_place: false,
         };
@@ -194,7 +194,7 @@ impl Shard {
             stale: amend.stale.unwrap_or(item.stale()),
             lease_granted: amend.lease_granted.unwrap_or(item.lease_granted()),
             fetched: item.fetched(),
-            last_used: target.now.seconds() - item.idle(target.now),
+            last_used: item.last_used(),
             cas: match amend.cas {
                 CasChange::Keep if cas_shown => CasChange::Set(cas),
                 CasChange::Keep => CasChange::Next,
@@ -272,7 +272,6 @@ impl Shard {
         {
             return Ok(shown(facts.cas, cas));
         }
-        let place = place.replacing(target.found.is_some());
         let len = draft.len();
         let segment = match self.log.room(place, len) {
             Some(segment) => segment,

@@ -68,9 +68,9 @@ pub(super) struct Candidate {
     pub queue: u8,
     /// Uses remembered since it was written or last carried on, at most [`super::record::MOST_USES`].
     pub uses: u8,
-    /// Seconds since it was used.
+    /// Eighths of a second since it was used.
     pub idle: u32,
-    /// Seconds since it was written or last carried on.
+    /// Eighths of a second since it was written or last carried on.
     pub age: u32,
     /// Bytes copied for each one stored, lately.
     pub copies: f32,

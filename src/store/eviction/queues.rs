@@ -10,10 +10,11 @@ use std::sync::Arc;
 const SMALL: u8 = 0;
 pub(super) const MAIN: u8 = 1;
 
-/// Share of memory the small queue begins with, and the bounds of what it may become.
+/// Share of memory the small queue begins with, and the bounds of what it may become. Nothing is ranked in there, so
+/// it must not be more than is needed to see whether an item is read soon.
 const SHARE: f64 = 0.10;
 const LEAST_SHARE: f64 = 0.01;
-const MOST_SHARE: f64 = 0.90;
+const MOST_SHARE: f64 = 0.20;
 
 #[derive(Debug)]
 pub(in crate::store) struct TwoQueues {

@@ -21,7 +21,7 @@ pub(in crate::store) struct Draft<'a> {
     pub lease_granted: bool,
     pub fetched: bool,
     pub uses: u8,
-    /// Seconds of the store's clock.
+    /// Eighths of a second of the store's clock.
     pub last_used: u32,
     /// The CAS value has been shown to a client.
     pub cas_shown: bool,
