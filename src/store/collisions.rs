@@ -35,6 +35,18 @@ fn keys_that_collide_in_one_server_do_not_in_another() {
     assert!(most < 20, "{most} of {} keys in one place", chosen.len());
 }
 
+#[test]
+fn a_key_with_the_hash_of_another_is_not_taken_for_it() {
+    let store = store();
+    let now = Now::new(Now::EARLIEST, 1_700_000_000);
+    let [one, other] = [b"one key", b"another"].map(|name| Key::new(name).expect("a good key"));
+    let new = NewItem::plain(NewValue::Bytes(b"of one"), 0, Expiry::NEVER);
+    store.update(one, now, |_| (Change::Put(new), ()));
+    let hash = store.hash(one);
+    assert!(store.read_hashed(one, hash, now, |item| item.is_ok()));
+    assert_eq!(store.read_hashed(other, hash, now, |item| item.err()), Some(Absent::NotFound));
+}
+
 /// Slots of one tag are looked through one by one, so there are not many; and those of tags near each other do not make
 /// the directory grow without end. Other keys go on as if they were not there.
 #[test]
