@@ -93,3 +93,30 @@ fn every_change_raises_the_cas_value_and_nothing_else_changes_it() {
         store.check();
     }
 }
+
+/// Items that end together leave the index before they leave memory, in slices between which others come.
+#[test]
+fn a_key_that_comes_back_while_its_like_are_cleared_away_has_a_higher_value_than_it_showed() {
+    for slices in 0..8 {
+        let store = Store::new(&Options {
+            limit: 1 << 20,
+            item_limit: 1 << 20,
+            no_evictions: false,
+            workers: 1,
+            eviction: Eviction::default(),
+        });
+        let put = |name: &str, expiry, now| {
+            let new =
+                NewItem { cas: CasChange::NextShown, ..NewItem::plain(NewValue::Bytes(b"value"), 0, expiry) };
+            store.update(Key::new(name.as_bytes()).unwrap(), now, |_| (Change::Put(new), ())).cas
+        };
+        let begin = Now::new(Now::EARLIEST, 1_700_000_000);
+        // A segment for what stays, then one for what ends.
+        put("stays", Expiry::NEVER, begin);
+        let shown = put("ends", Expiry::after(2, begin), begin);
+        let end = Now::new(Now::EARLIEST + 4000, 1_700_000_004);
+        (0..slices).for_each(|_| _ = store.maintain(end));
+        let cas = put("ends", Expiry::NEVER, end);
+        assert!(cas > shown, "after {slices} slices: {cas} after {shown}");
+    }
+}

@@ -96,6 +96,9 @@ impl Shard {
             }
             Wipe::Log(id, at) => self.wipe_log(id, at),
         };
+        if self.wipe.is_none() {
+            self.log.end_dooms();
+        }
         self.wipe.is_some()
     }
 

@@ -149,8 +149,10 @@ pub(super) struct Log {
     compacted: Option<u32>,
     next_sequence: u64,
     offset_bits: u32,
-    /// A higher CAS value than any an item no longer there may have shown to a client.
+    /// No lower than any CAS value that an item no longer there may have shown to a client.
     cas_floor: u64,
+    /// The same of items in doomed segments, which the index may have lost already; 0 if there are none.
+    doomed_floor: u64,
     pub live_bytes: usize,
     pub live_items: usize,
 }
@@ -169,6 +171,7 @@ impl Log {
             next_sequence: 1,
             offset_bits,
             cas_floor: 0,
+            doomed_floor: 0,
             live_bytes: 0,
             live_items: 0,
         }
@@ -261,6 +264,10 @@ impl Log {
         if cas < self.cas_at(self.next_sequence, 0) {
             self.cas_floor = self.cas_floor.max(cas);
         }
+    }
+
+    fn floor(&self) -> u64 {
+        self.cas_floor.max(self.doomed_floor)
     }
 
     /// The open segment of this place, if a record of `len` bytes, or a little more, fits.
@@ -363,9 +370,15 @@ impl Log {
     /// Closes a segment all of whose items are over, and remembers that the index may lose them before the log does.
     pub fn doom(&mut self, id: u32) {
         self.close_segment(id);
+        self.doomed_floor = self.cas_ceiling();
         if let Some(segment) = self.segment_mut(id) {
             segment.doomed = true;
         }
+    }
+
+    /// To be called when no segment is doomed any more.
+    pub fn end_dooms(&mut self) {
+        self.doomed_floor = 0;
     }
 
     /// Closes all open segments, and answers the sequence number that what is written from now on has at least.
@@ -382,7 +395,7 @@ impl Log {
         let segment = self.segment(id).expect("an open segment is there");
         let offset = segment.end;
         let implied = self.cas_at(segment.sequence, offset);
-        if draft.cas.is_none() && implied <= previous.max(self.cas_floor) {
+        if draft.cas.is_none() && implied <= previous.max(self.floor()) {
             draft.cas = Some(self.fresh_cas());
         }
         let segment = self.segments[id as usize].as_mut().expect("an open segment is there");
@@ -430,7 +443,7 @@ impl Log {
     /// client has seen it, and only upwards.
     pub fn append_moved(&mut self, id: u32, mut draft: Draft<'_>, cas: u64) -> Location {
         let segment = self.segment(id).expect("an open segment is there");
-        if draft.cas_shown || self.cas_at(segment.sequence, segment.end) <= cas.max(self.cas_floor) {
+        if draft.cas_shown || self.cas_at(segment.sequence, segment.end) <= cas.max(self.floor()) {
             draft.cas = Some(cas);
         }
         self.append(id, draft, 0).0
