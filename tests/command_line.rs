@@ -250,7 +250,7 @@ impl Server {
         std::fs::create_dir_all(&directory).unwrap();
         std::fs::write(directory.join("users"), users).unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_memcarp"))
-            .args(["-u", "root", "-s", "socket", "-Y", "users"])
+            .args(["-u", "root", "-s", "socket", "-Y", "users", "--metrics-listen", "off"])
             .current_dir(&directory)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

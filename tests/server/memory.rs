@@ -49,7 +49,8 @@ fn resident_memory_stays_under_its_limit_whatever_sizes_follow_each_other() {
 fn what_is_kept_of_sources_counts_and_comes_back() {
     const LIMIT: u64 = 16 << 20;
     const MOST: u64 = LIMIT + LIMIT / 50 + (3 << 20);
-    let server = Started::with(&["-m", "16"]);
+    // A ring has buffers of its own.
+    let server = Started::with(&["-m", "16", "--transport", "epoll"]);
     let mut client = server.connect();
     let value = "v".repeat(400);
     let kinds: [(usize, &dyn Fn(usize) -> String); 2] = [

@@ -11,7 +11,7 @@ pub use fake::{Chaos, Fake};
 pub use namespace::Namespace;
 pub use peer::{Peer, peers_wanted, scratch};
 pub use script::{Does, Script, opaque};
-pub use wild::Wild;
+pub use wild::{Wild, builder, hit};
 
 use memcarp_client::{Address, Member, Members};
 use std::future::Future;

@@ -1,6 +1,7 @@
 //! A server whose every connection is the test's own doing.
 
-use memcarp_client::Address;
+use super::{GENEROUS, members, opaque};
+use memcarp_client::{Address, Builder, Client};
 use std::future::Future;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -76,4 +77,15 @@ impl Peer {
         assert_eq!(self.line().await.as_deref(), Some("mn"));
         self.say("MN\r\n").await;
     }
+}
+
+/// A patient client of one member alone.
+pub fn builder(address: &Address) -> Builder {
+    Client::builder().members(members(&[("only", address)])).timeout(GENEROUS).unresponsive_after(GENEROUS)
+}
+
+/// A hit that answers this line of a meta get with its key.
+pub fn hit(line: &str) -> String {
+    let key = line.split(' ').nth(1).unwrap();
+    format!("VA {0} s{0}{1}\r\n{key}\r\n", key.len(), opaque(line))
 }
