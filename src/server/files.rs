@@ -2,6 +2,7 @@
 
 use crate::command::Address;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tracing::warn;
@@ -31,9 +32,11 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        let ours = std::fs::read_to_string(&self.path)
-            .is_ok_and(|text| text.trim().parse() == Ok(std::process::id()));
-        if ours {
+        let is_ours = || {
+            let text = std::fs::read_to_string(&self.path);
+            text.is_ok_and(|text| text.trim().parse() == Ok(std::process::id()))
+        };
+        if std::fs::metadata(&self.path).is_ok_and(|found| found.is_file()) && is_ours() {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -63,8 +66,12 @@ fn ports(addresses: &[Arc<Address>]) -> String {
     text
 }
 
-/// Writes a file beside `path` and moves it there, so that nobody reads half of it.
+/// Writes a file beside `path` and moves it there, so that nobody reads half of it. A device, as `/dev/null`, is written
+/// to and stays.
 fn replace(path: &Path, suffix: &str, content: &[u8]) -> io::Result<()> {
+    if std::fs::metadata(path).is_ok_and(|found| found.file_type().is_char_device()) {
+        return std::fs::write(path, content);
+    }
     let mut beside = path.as_os_str().to_owned();
     beside.push(suffix);
     std::fs::write(&beside, content)?;
@@ -81,5 +88,19 @@ mod tests {
             ["127.0.0.1:5", "[::1]:6"].map(|text| Arc::new(Address::Tcp(text.parse().expect("an address"))));
         assert_eq!(ports(&addresses), "TCP INET: 5\nTCP INET6: 6\n");
         assert_eq!(ports(&[Arc::new(Address::Unix("/x".into()))]), "");
+    }
+
+    /// As root, who alone can make one.
+    #[test]
+    fn a_device_is_not_replaced() {
+        use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+        let path = std::env::temp_dir().join(format!("memcarp-null-{}", std::process::id()));
+        if mknod(&path, SFlag::S_IFCHR, Mode::S_IRUSR | Mode::S_IWUSR, makedev(1, 3)).is_err() {
+            return;
+        }
+        drop(PidFile::write(&path));
+        let left = std::fs::symlink_metadata(&path).map(|found| found.file_type().is_char_device());
+        std::fs::remove_file(&path).expect("it is there");
+        assert!(left.expect("it is there"));
     }
 }
