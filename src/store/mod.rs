@@ -235,14 +235,12 @@ impl Store {
     /// nothing.
     pub fn prefetch(&self, hashes: &[Hash]) {
         for some in hashes.chunks(TOUCH) {
-            let mut hashes = [0; TOUCH];
-            let hashes = &mut hashes[..some.len()];
-            for (hash, &Hash(some)) in hashes.iter_mut().zip(some) {
-                *hash = some;
-            }
-            hashes.sort_unstable_by_key(|&hash| self.inner.shard(hash));
-            for of_shard in hashes.chunk_by(|&a, &b| self.inner.shard(a) == self.inner.shard(b)) {
-                self.inner.shards[self.inner.shard(of_shard[0])].lock().touch(of_shard);
+            let mut sorted = [Hash::default(); TOUCH];
+            let sorted = &mut sorted[..some.len()];
+            sorted.copy_from_slice(some);
+            sorted.sort_unstable_by_key(|hash| self.inner.shard(hash.0));
+            for of_shard in sorted.chunk_by(|a, b| self.inner.shard(a.0) == self.inner.shard(b.0)) {
+                self.inner.shards[self.inner.shard(of_shard[0].0)].lock().touch(of_shard);
             }
         }
     }

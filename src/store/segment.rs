@@ -266,6 +266,7 @@ impl Log {
         }
     }
 
+    /// What a new CAS value has to be above, whatever its key.
     fn floor(&self) -> u64 {
         self.cas_floor.max(self.doomed_floor)
     }

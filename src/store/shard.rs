@@ -11,7 +11,8 @@ use super::sources::{Named, Sources};
 use super::sweep::{Copying, Drain};
 use super::write::Target;
 use super::{
-    Absent, Change, EvictionHook, Item, Key, Lookup, Now, Options, Stats, Updated, class_of, memcached_size,
+    Absent, Change, EvictionHook, Hash, Item, Key, Lookup, Now, Options, Stats, Updated, class_of,
+    memcached_size,
 };
 use ahash::RandomState;
 use std::sync::Arc;
@@ -206,11 +207,11 @@ impl Shard {
 
     /// Brings what a read of these hashes will need into the processor's cache, at most [`TOUCH`] of them. The waits
     /// for memory overlap, as those of one read after another cannot.
-    pub fn touch(&self, hashes: &[u64]) {
-        let mut bits = hashes.iter().fold(0, |bits, &hash| bits ^ self.index.fetch(hash));
+    pub fn touch(&self, hashes: &[Hash]) {
+        let mut bits = hashes.iter().fold(0, |bits, hash| bits ^ self.index.fetch(hash.0));
         let mut locations = [None; TOUCH];
-        for (location, &hash) in locations.iter_mut().zip(hashes) {
-            *location = self.index.probable(hash);
+        for (location, hash) in locations.iter_mut().zip(hashes) {
+            *location = self.index.probable(hash.0);
         }
         for location in locations.into_iter().flatten() {
             let (_, record) = self.log.at(location);
