@@ -45,6 +45,16 @@ impl World {
         self.sources.is_current(own, Named::at(item))
     }
 
+    /// A command that makes an item from the photo, and whether from the new one.
+    fn derive_from_photo(&self) -> (Vec<u8>, bool) {
+        let mut item = self.sources.derivation();
+        let photo = self.photo.lock();
+        item.name(PHOTO, None);
+        let is_new = *photo;
+        drop(photo);
+        (stored(item), is_new)
+    }
+
     /// A command that makes an item from the page, if that is current.
     fn derive_from_page(&self, mut item: Derivation) -> Option<Vec<u8>> {
         let page = self.page.lock();
@@ -63,15 +73,7 @@ fn stored(derivation: Derivation) -> Vec<u8> {
 
 pub fn an_item_made_from_what_is_updated_meanwhile_is_outdated() {
     let world = World::new(|_| {});
-    let make = |world: &World| {
-        let mut item = world.sources.derivation();
-        let photo = world.photo.lock();
-        item.name(PHOTO, None);
-        let is_new = *photo;
-        drop(photo);
-        (stored(item), is_new)
-    };
-    let ((item, is_new), ()) = both(&world, make, World::update);
+    let ((item, is_new), ()) = both(&world, World::derive_from_photo, World::update);
     assert!(is_new || !world.is_current(PAGE, &item));
     assert!(!world.is_current(PAGE, &world.page.lock()));
 }
@@ -80,15 +82,7 @@ pub fn an_item_made_from_what_is_updated_meanwhile_is_outdated() {
 pub fn the_first_to_name_what_is_updated_meanwhile_is_outdated() {
     let world = World::new(|_| {});
     world.sources.release(Named::at(&world.page.lock()));
-    let make = |world: &World| {
-        let mut item = world.sources.derivation();
-        let photo = world.photo.lock();
-        item.name(PHOTO, None);
-        let is_new = *photo;
-        drop(photo);
-        (stored(item), is_new)
-    };
-    let ((item, is_new), ()) = both(&world, make, World::update);
+    let ((item, is_new), ()) = both(&world, World::derive_from_photo, World::update);
     assert_eq!(world.is_current(PAGE, &item), is_new);
 }
 
