@@ -32,11 +32,10 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        let is_ours = || {
-            let text = std::fs::read_to_string(&self.path);
-            text.is_ok_and(|text| text.trim().parse() == Ok(std::process::id()))
-        };
-        if std::fs::metadata(&self.path).is_ok_and(|found| found.is_file()) && is_ours() {
+        let is_ours = std::fs::metadata(&self.path).is_ok_and(|found| found.is_file())
+            && std::fs::read_to_string(&self.path)
+                .is_ok_and(|text| text.trim().parse() == Ok(std::process::id()));
+        if is_ours {
             let _ = std::fs::remove_file(&self.path);
         }
     }
