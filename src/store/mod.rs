@@ -182,7 +182,7 @@ impl Store {
             (options.limit / count / SEGMENTS).max(1).next_power_of_two().clamp(least, MAX_SEGMENT);
         let pool = Arc::new(Pool::new(options.limit.min(count << SHARD_LIMIT_BITS), block_len, count));
         let inline_limit = pool.unit_len();
-        let sources = Arc::new(Sources::new(pool.clone(), sources::MAX_REMEMBERED));
+        let sources = Arc::new(Sources::new(pool.clone(), options.no_evictions, sources::MAX_REMEMBERED));
         let hasher = RandomState::new();
         let shard = |shard: usize| {
             let cas_space = CasSpace { shard: shard as u64, shard_bits: count.trailing_zeros() };

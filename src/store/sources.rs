@@ -65,9 +65,9 @@ impl Latest {
 
 impl Sources {
     /// A table that knows nothing, for items that remember up to `remembered` sources one by one.
-    pub fn new(pool: Arc<Pool>, remembered: usize) -> Sources {
+    pub fn new(pool: Arc<Pool>, no_evictions: bool, remembered: usize) -> Sources {
         Sources {
-            table: Table::new(pool),
+            table: Table::new(pool, no_evictions),
             clock: AtomicU64::new(0),
             named: AtomicUsize::new(0),
             catch_all: AtomicUsize::new(0),
@@ -195,7 +195,7 @@ impl Sources {
         self.clock.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// False if the system has no memory for another source.
+    /// False if there is no memory for another source.
     fn name_one(&self, hash: u64) -> bool {
         self.named.fetch_add(1, Ordering::SeqCst);
         let is_named = self.table.name(hash);

@@ -27,7 +27,7 @@ struct World {
 impl World {
     /// A world in which the page was made from the photo; more is done to it by `prepare`.
     fn new(prepare: impl FnOnce(&mut Derivation)) -> Arc<World> {
-        let sources = Arc::new(Sources::new(Arc::new(Pool::new(1 << 20, 8192, 1)), REMEMBERED));
+        let sources = Arc::new(Sources::new(Arc::new(Pool::new(1 << 20, 8192, 1)), false, REMEMBERED));
         let mut page = sources.derivation();
         page.name(PHOTO, None);
         prepare(&mut page);

@@ -25,6 +25,8 @@ pub(super) struct Table {
     /// By the highest bits of the hash.
     parts: Box<[RwLock<Part>]>,
     part_bits: u32,
+    /// Nobody evicts: over the limit no part grows.
+    no_evictions: bool,
     /// How many sources there are.
     len: AtomicUsize,
     /// Set after a part has become empty, which keeps its last memory for what comes next.
@@ -39,12 +41,13 @@ const MOST_PARTS: usize = 4096;
 const LEAST_PARTS: usize = 64;
 
 impl Table {
-    pub fn new(pool: Arc<Pool>) -> Table {
+    pub fn new(pool: Arc<Pool>, no_evictions: bool) -> Table {
         let parts = (pool.limit() / PART_BYTES).next_power_of_two().clamp(LEAST_PARTS, MOST_PARTS);
         Table {
             pool,
             parts: (0..parts).map(|_| RwLock::default()).collect(),
             part_bits: parts.trailing_zeros(),
+            no_evictions,
             len: AtomicUsize::new(0),
             has_emptied: AtomicBool::new(false),
         }
@@ -65,14 +68,16 @@ impl Table {
         true
     }
 
-    /// One more names a source. False, and none does, if the system has no memory for another source.
+    /// One more names a source. False, and none does, if there is no memory for another source: the system has none,
+    /// or the limit is passed and nobody evicts.
     pub fn name(&self, hash: u64) -> bool {
+        let may_grow = !(self.no_evictions && self.pool.is_over());
         let mut part = self.part(hash).write();
         if let Ok(at) = part.find(hash) {
             part.change(at, |source| source.dependents += 1);
             return true;
         }
-        let added = part.add(hash, &self.pool);
+        let added = part.add(hash, may_grow, &self.pool);
         self.len.fetch_add(usize::from(added), Ordering::Relaxed);
         added
     }
@@ -190,10 +195,12 @@ impl Part {
         self.put(at, source);
     }
 
-    /// Adds a source that one names. False if there is no slot for it, and no memory for more.
-    fn add(&mut self, hash: u64, pool: &Pool) -> bool {
+    /// Adds a source that one names. False if the slots are nearly full, which keeps ways to sources short, and there
+    /// is no memory for more.
+    fn add(&mut self, hash: u64, may_grow: bool, pool: &Pool) -> bool {
         let used = self.used + 1;
-        if used * 4 > self.slots * 3 && !self.resize(used, pool) && used >= self.slots {
+        let has_grown = used * 4 > self.slots * 3 && may_grow && self.resize(used, pool);
+        if !has_grown && used * 8 > self.slots * 7 {
             return false;
         }
         if let Err(free) = self.find(hash) {
@@ -267,7 +274,7 @@ mod tests {
     use std::collections::HashMap;
 
     fn table() -> Table {
-        Table::new(Arc::new(Pool::new(1 << 20, 32 << 10, 1)))
+        Table::new(Arc::new(Pool::new(1 << 20, 32 << 10, 1)), false)
     }
 
     /// Hashes that differ as those of keys do.
@@ -308,6 +315,28 @@ mod tests {
         assert!(table.charged() > 0, "a part keeps a page for what comes next");
         table.give_back();
         assert_eq!((table.charged(), table.pool.used()), (0, 0));
+    }
+
+    #[test]
+    fn without_memory_known_sources_are_named_and_new_ones_are_not() {
+        let pool = Arc::new(Pool::new(1 << 20, 32 << 10, 1));
+        let table = Table::new(pool.clone(), true);
+        let named = (0..).take_while(|&number| table.name(hash(number))).count() as u64;
+        // One growth may pass the limit, none follows it.
+        assert!(pool.is_over() && pool.used() <= pool.limit() + pool.limit() / 50, "{} bytes", pool.used());
+        let sources = checked(&table);
+        assert_eq!(sources.len() as u64, named);
+        for part in &table.parts {
+            let part = part.read();
+            assert!(part.used * 8 <= part.slots * 7, "{} of {}", part.used, part.slots);
+        }
+        assert!((0..named).all(|number| table.name(hash(number))), "these need no memory");
+        for _ in 0..2 {
+            (0..named).for_each(|number| table.release(hash(number)));
+        }
+        table.give_back();
+        assert_eq!((table.len(), pool.used()), (0, 0));
+        assert!(table.name(hash(named)), "there is memory again");
     }
 
     proptest! {

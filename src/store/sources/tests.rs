@@ -7,7 +7,7 @@ const THUMB: u64 = 2;
 const PHOTO: u64 = 3;
 
 fn empty() -> Arc<Sources> {
-    Arc::new(Sources::new(Arc::new(Pool::new(1 << 20, 32 << 10, 1)), MAX_REMEMBERED))
+    Arc::new(Sources::new(Arc::new(Pool::new(1 << 20, 32 << 10, 1)), false, MAX_REMEMBERED))
 }
 
 /// Bytes charged when what nobody needs has been given back.
