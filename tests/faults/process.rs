@@ -16,6 +16,15 @@ fn limit(server: &Started, what: &str, most: u64) {
     assert!(status.unwrap().success());
 }
 
+/// Whether all its threads have been stopped.
+fn stands_still(server: &Started) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.process.id())).unwrap();
+    tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).unwrap()).all(|status| {
+        let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+        state.is_some_and(|state| state.trim().starts_with('T'))
+    })
+}
+
 /// What it has said on standard error, once that holds these words.
 fn said(server: &mut Started, words: &str) -> String {
     let mut stderr = server.process.stderr.take().expect("its standard error is ours");
@@ -139,6 +148,7 @@ fn a_server_that_stood_still_goes_on() {
         assert_eq!(known.say("mn\r\n"), "MN\r\n");
     }
     server.signal("-STOP");
+    wait_until("every thread to stand still", || stands_still(&server));
     let stopped = Instant::now();
     client.send("get short long\r\n");
     // Whoever comes meanwhile waits in the backlog.
