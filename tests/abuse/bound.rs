@@ -4,8 +4,8 @@ use super::client::Client;
 use super::started::Started;
 use std::net::TcpStream;
 
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
+pub const KIB: u64 = 1 << 10;
+pub const MIB: u64 = 1 << 20;
 
 /// What the server has to deal with; everything else is none.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,17 +38,17 @@ impl Load {
 
     /// Checks a server against it, and says how far it is.
     pub fn check(&self, server: &Started) {
-        let resident = resident(server);
+        let resident = server.resident();
         println!("{} MiB resident, {} MiB at most: {self:?}", resident / MIB, self.most() / MIB);
         assert!(resident <= self.most(), "{resident} bytes, {} at most: {self:?}", self.most());
     }
 }
 
-/// Resident memory as the system tells it.
-pub fn resident(server: &Started) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{}/status", server.process.id())).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel tells VmRSS");
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * KIB
+/// Checks how much more memory a server has than it had `before`.
+pub fn check_growth(server: &Started, before: u64, most: u64) {
+    let grown = server.resident().saturating_sub(before);
+    println!("{} KiB more, {} KiB at most", grown / KIB, most / KIB);
+    assert!(grown <= most, "{grown} bytes more, {most} at most");
 }
 
 /// A client that means well.

@@ -1,6 +1,6 @@
 //! Clients that ask and do not read.
 
-use super::bound::{Load, Probe};
+use super::bound::{KIB, Load, MIB, Probe, check_growth};
 use super::started::{Started, wait_until};
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
@@ -80,6 +80,7 @@ fn values_that_are_replaced_or_evicted_while_nobody_reads_them() {
         for replaced in [true, false] {
             let server = Started::with(&["-t", threads, "-m", "16", "--transport", transport]);
             let mut probe = Probe::of(&server);
+            let resident = server.resident();
             let mut deaf = Vec::new();
             for number in 0..40 {
                 let value = number.to_string().repeat(1_000_000)[..1_000_000].to_owned();
@@ -96,9 +97,9 @@ fn values_that_are_replaced_or_evicted_while_nobody_reads_them() {
                 deaf.push(client);
             }
             let ended: u64 = probe.client().own_stat("stalled_kicks").parse().unwrap();
-            assert!((20..40).contains(&ended), "{ended} ended");
-            let threads = threads.parse().unwrap();
-            Load { mebibytes: 16, threads, connections: 42, busy: 40, ..Load::default() }.check(&server);
+            // Two of the values may be held for readers; not replaced, more of them are live.
+            assert!(if replaced { 36..40 } else { 24..32 }.contains(&ended), "{ended} ended");
+            check_growth(&server, resident, 16 * MIB * 102 / 100 + (40 - ended) * 384 * KIB);
             assert_eq!(probe.client().say("set probe 0 0 5\r\nhello\r\n"), "STORED\r\n");
             probe.is_served();
         }

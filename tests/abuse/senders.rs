@@ -1,6 +1,6 @@
 //! Clients that send what they should not, or less than they announced.
 
-use super::bound::{Load, Probe, resident};
+use super::bound::{KIB, Load, MIB, Probe, check_growth};
 use super::client::Client;
 use super::started::{Started, wait_until};
 use std::io::{ErrorKind, Write};
@@ -21,7 +21,8 @@ fn half_a_command_and_silence() {
     let mut probe = Probe::of(&server);
     let beginnings =
         ["g", "get a", "set a 0 0 100\r\n", "set a 0 0 100\r\nxy", "mg ", "ms b 500000\r\nx", "watc"];
-    let before = read_so_far(&mut probe);
+    probe.is_served();
+    let (resident, before) = (server.resident(), read_so_far(&mut probe));
     let mut sent = 0;
     let silent: Vec<_> = (0..700)
         .map(|number| {
@@ -34,7 +35,8 @@ fn half_a_command_and_silence() {
         .collect();
     until_read(&mut probe, before, sent);
     probe.is_served();
-    Load { mebibytes: 8, threads: 1, connections: 702, ..Load::default() }.check(&server);
+    // Not a page for any of them.
+    check_growth(&server, resident, MIB + 700 * KIB);
     drop(silent);
 }
 
@@ -44,7 +46,8 @@ fn long_beginnings_of_commands_and_silence() {
     let mut probe = Probe::of(&server);
     // Just less than what is answered without its end.
     let beginning = format!("get {}", "k ".repeat(15_000));
-    let before = read_so_far(&mut probe);
+    probe.is_served();
+    let (resident, before) = (server.resident(), read_so_far(&mut probe));
     let silent: Vec<_> = (0..200)
         .map(|_| {
             let mut client = server.connect();
@@ -54,7 +57,7 @@ fn long_beginnings_of_commands_and_silence() {
         .collect();
     until_read(&mut probe, before, 200 * beginning.len() as u64);
     probe.is_served();
-    Load { mebibytes: 8, threads: 1, connections: 202, busy: 200, ..Load::default() }.check(&server);
+    check_growth(&server, resident, MIB + 200 * 40 * KIB);
     drop(silent);
 }
 
@@ -83,7 +86,8 @@ fn one_byte_at_a_time_by_many() {
 fn a_gibibyte_announced_and_never_sent() {
     let server = Started::with(&["-t", "1", "-I", "1g", "-m", "2048"]);
     let mut probe = Probe::of(&server);
-    let before = read_so_far(&mut probe);
+    probe.is_served();
+    let (resident, before) = (server.resident(), read_so_far(&mut probe));
     let announcement = format!("set huge 0 0 {}\r\n{}", (1 << 30) - 100, "x".repeat(10_000));
     let silent: Vec<_> = (0..100)
         .map(|_| {
@@ -95,7 +99,9 @@ fn a_gibibyte_announced_and_never_sent() {
     until_read(&mut probe, before, 100 * announcement.len() as u64);
     probe.is_served();
     // What has come, in whole pages, and nothing of what has not.
-    Load { mebibytes: 2, threads: 1, connections: 102, ..Load::default() }.check(&server);
+    check_growth(&server, resident, MIB + 100 * 16 * KIB);
+    let taken: u64 = probe.client().own_stat("memory_bytes").parse().unwrap();
+    assert!(taken <= 103 * MIB, "{taken} bytes charged: a block for each, of this much memory, and no more");
     assert_eq!(probe.client().stat("evictions"), "0");
     drop(silent);
     wait_until("their memory to be free", || probe.client().stat("curr_connections") == "1");
@@ -134,7 +140,7 @@ fn a_line_of_ten_megabytes() {
 fn values_refused_for_their_length_are_not_kept() {
     let server = Started::with(&["-t", "1", "-m", "8"]);
     let mut probe = Probe::of(&server);
-    let before = resident(&server);
+    let before = server.resident();
     let mut client = Client::new(TcpStream::connect(server.address()).unwrap());
     client.send("set long 0 0 100000000\r\n");
     assert_eq!(client.line(), "SERVER_ERROR object too large for cache\r\n");
@@ -143,6 +149,5 @@ fn values_refused_for_their_length_are_not_kept() {
     }
     probe.is_served();
     assert_eq!(client.say("\r\nmn\r\n"), "MN\r\n");
-    let grown = resident(&server).saturating_sub(before);
-    assert!(grown < 2 << 20, "{grown} bytes");
+    check_growth(&server, before, 2 * MIB);
 }
