@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 /// Longest unit, unless the system's pages are longer.
 const LONGEST: usize = 16 << 10;
 
-/// Bytes of a unit, given those of a block: whole pages, and few beside a block, because what is left of a value when
-/// it has been cut into units goes to the log.
+/// Bytes of a unit, given those of a block: whole pages, and few beside a block, because the values that are shorter,
+/// and what is left of one that has been cut into units, go to the log and leave the end of a segment free.
 pub(super) fn unit_len(block_len: usize) -> usize {
     let page = page_len();
-    (block_len / 8).min(LONGEST).max(page).min(block_len)
+    (block_len / 32).min(LONGEST).max(page).min(block_len)
 }
 
 /// Bytes the system gives at a time.
