@@ -91,21 +91,49 @@ fn what_is_wrong_is_named_with_its_line() {
         ("[[listeners]]\nport = 5\n", "line 2: write port in quotation marks"),
         ("[[listeners]]\nport = \"5\"\n", "line 2: a listener has no port; it has address"),
         ("[[listeners]]\n", "line 1: the listener needs address"),
-        ("[[listeners]]\naddress = \"a:b\"\n", "line 1: not an address; write HOST"),
+        ("[[listeners]]\naddress = \"a:b\"\n", "line 2: not an address; write HOST"),
+        (
+            "[[listeners]]\naddress = \"*\"\n\n[[listeners]]\ntag = \"a\"\naddress = \"b:c\"\n",
+            "line 6: not an address; write HOST",
+        ),
+        (
+            "listeners = [\n  {address = \"*\"},\n  {address = \"b:c\"},\n]\n",
+            "line 3: not an address; write HOST",
+        ),
+        (
+            "[[listeners]]\naddress = \"a, b\"\n",
+            "line 2: a listener has one address; write [[listeners]] once",
+        ),
+        ("[[listeners]]\naddress = \"*\"\ntag = \"123456789\"\n", "line 3: a tag has 1 to 8 characters"),
+        ("[[listeners]]\nunix = \"/s\"\nmode = \"999\"\n", "line 3: write a file mode in octal"),
+        ("[[listeners]]\nmode = \"700\"\nunix = \"\"\n", "line 3: write the name of a file"),
         (
             "[[listeners]]\naddress = \"*\"\nmode = \"700\"\n",
             "line 1: a listener has an address, and may have tls",
         ),
         ("[[listeners]]\naddress = \"*\"\nallow = [1]\n", "line 3: write allow in quotation marks"),
-        ("[[listeners]]\naddress = \"*\"\nallow = []\n", "line 1: no network; write 10.0.0.0/8"),
+        ("[[listeners]]\naddress = \"*\"\nallow = []\n", "line 3: no network; write 10.0.0.0/8"),
         ("[[listeners]]\naddress = \"*\"\ntls = \"yes\"\n", "line 3: write tls = \"off\""),
-        ("[[listeners]]\naddress = \"*\"\ntls = \"off\"\n", "line 1: -l *: notls:, btls: and mtls: need -Z"),
+        (
+            "[[listeners]]\naddress = \"*\"\n[[listeners]]\naddress = \"a\"\ntls = \"on\"\n",
+            "line 5: tls is for servers that have a certificate; write [tls] with certificate = \"FILE\" and key",
+        ),
+        (
+            "listen = [\"*\",\n  \"btls:a\"]\n",
+            "line 1: -l a: notls:, btls: and mtls: need -Z (-l is listen, -Z is enable-ssl)",
+        ),
         (
             "[[listeners]]\naddress = \"*\"\n\n[[listeners]]\nunix = \"/s\"\n",
-            "line 4: a UNIX socket takes the place of TCP; let it be the only listener",
+            "line 5: a UNIX socket takes the place of TCP; let it be the only listener",
         ),
         ("[metrix]\n", "line 1: there is no table metrix; write [metrics]"),
-        ("[[member]]\nname = \"a\"\nwieght = 2\n", "line 1: wieght is not known here; a member has name"),
+        ("[[member]]\nname = \"a\"\nwieght = 2\n", "line 3: wieght is not known here; a member has name"),
+        ("[[members]]\nname = \"a\"\n[[members]]\nname = \"a\"\n", "line 4: two members are called a"),
+        (
+            "[[members]]\nname = \"a\"\n[[members]]\nname = \"b\"\nweight = 0\n",
+            "line 5: member b: the weight 0 is not between 1e-9 and 1e9",
+        ),
+        ("[[members]]\nname = \"a\"\n[[members]]\nweight = 1\n", "line 3: a member needs a name"),
         ("\n[[members]]\n[[members]]\nname = \"a\"\n", "line 2: a member needs a name"),
         (
             "port = 1\nscheme = \"carp-v9\"\n[[members]]\nname = \"a\"\n",
@@ -118,6 +146,15 @@ fn what_is_wrong_is_named_with_its_line() {
         let refused = read(text, &[]).expect_err(text);
         assert!(refused.starts_with(message), "{text}: {refused}");
     }
+}
+
+#[test]
+fn tls_without_a_certificate_ends_as_other_mistakes_in_the_file_do() {
+    let path = std::env::temp_dir().join(format!("memcarp-tables-tls-{}.toml", std::process::id()));
+    std::fs::write(&path, "[[listeners]]\naddress = \"*\"\ntls = \"on\"\n").unwrap();
+    let read = Sources::new([OsString::from("--config"), path.clone().into_os_string()], []).read();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(read.expect_err("there is no certificate").exit(), 64);
 }
 
 #[test]

@@ -7,7 +7,9 @@ use rustls::pki_types::ServerName;
 
 use super::error::{Error, FAILURE, OS, USAGE};
 use super::value::Value;
-use super::{Config, Eviction, ListenTls, LogFormat, Networks, Port, Protocol, Tls, Transport, listen};
+use super::{
+    Config, Eviction, Listen, ListenTls, LogFormat, Networks, Port, Protocol, Tls, Transport, listen,
+};
 
 /// What was written so far, over the defaults.
 #[derive(Debug, Default)]
@@ -30,24 +32,39 @@ pub struct Draft {
     place: Option<Place>,
     /// Where the options stand that were not settled on the command line.
     places: BTreeMap<&'static str, Place>,
+    /// Where each of `config.listen` stands.
+    listen_places: Vec<Option<Place>>,
 }
 
 /// Where an option was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     text: String,
-    long_names: bool,
+    names: Names,
+}
+
+/// How options are called where they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Names {
+    Letters,
+    Long,
+    Keys,
 }
 
 impl Place {
     /// Among options written as on the command line.
     pub fn by_letter(text: &str) -> Place {
-        Place { text: text.to_owned(), long_names: false }
+        Place { text: text.to_owned(), names: Names::Letters }
     }
 
     /// Among options written by their long names.
     pub fn by_name(text: &str) -> Place {
-        Place { text: text.to_owned(), long_names: true }
+        Place { text: text.to_owned(), names: Names::Long }
+    }
+
+    /// In a table, by keys of its own.
+    pub fn in_table(text: &str) -> Place {
+        Place { text: text.to_owned(), names: Names::Keys }
     }
 }
 
@@ -162,8 +179,10 @@ impl Draft {
         let listeners = listen::read(&value.text())?;
         if self.grow.insert("listen") {
             self.config.listen.clear();
+            self.listen_places.clear();
         }
         self.config.listen.extend(listeners);
+        self.listen_places.resize(self.config.listen.len(), self.place.clone());
         Ok(())
     }
 
@@ -328,7 +347,8 @@ impl Draft {
     fn placed(&self, (options, error): Conflict) -> Error {
         let mut places: Vec<&Place> = options.iter().filter_map(|option| self.places.get(option)).collect();
         places.dedup();
-        let error = if places.iter().any(|place| place.long_names) { error.in_long_names() } else { error };
+        let long = places.iter().any(|place| place.names != Names::Letters);
+        let error = if long { error.in_long_names() } else { error };
         let places: Vec<&str> = places.iter().map(|place| place.text.as_str()).collect();
         if places.is_empty() { error } else { error.at(places.join(" and ")) }
     }
@@ -413,18 +433,13 @@ impl Draft {
                 let message = "--ssl-allowed-names needs TLS; write -Z -o ssl_chain_cert=FILE,ssl_key=FILE";
                 return Err((&["ssl-allowed-names", "enable-ssl"], Error::new(USAGE, message)));
             }
-            let prefixed = self.config.listen.iter().find(|listen| listen.tls != ListenTls::Inherit);
             if self.ssl.chain_cert.is_some() || self.ssl.key.is_some() {
-                self.warnings
-                    .push("ssl_chain_cert and ssl_key do nothing without -Z (enable-ssl)".to_owned());
+                let message = "ssl_chain_cert and ssl_key do nothing without -Z (enable-ssl)";
+                self.warnings.push(message.to_owned());
             }
-            return match prefixed {
-                Some(listen) => {
-                    let message = format!("-l {}: notls:, btls: and mtls: need -Z", listen.host);
-                    Err((&["listen", "enable-ssl"], Error::new(OS, message)))
-                }
-                None => Ok(()),
-            };
+            let mut listeners = self.config.listen.iter().zip(&self.listen_places);
+            let prefixed = listeners.find(|(listen, _)| listen.tls != ListenTls::Inherit);
+            return prefixed.map_or(Ok(()), |(listen, place)| Err(without_tls(listen, place.as_ref())));
         }
         if self.config.tcp_port == Port::Off {
             let message = "TLS (-Z) is spoken over TCP only; leave -p 0 out";
@@ -444,6 +459,21 @@ impl Draft {
         })?;
         self.config.tls = Some(ssl.with(chain_cert));
         Ok(())
+    }
+}
+
+/// What is wrong with a listener that says whether it speaks TLS where there is none.
+fn without_tls(listen: &Listen, place: Option<&Place>) -> Conflict {
+    match place {
+        Some(place) if place.names == Names::Keys => {
+            let message = "tls is for servers that have a certificate; write [tls] with certificate = \"FILE\" and \
+                           key = \"FILE\", or leave tls out";
+            (&["enable-ssl"], Error::new(USAGE, message).at(&place.text))
+        }
+        _ => {
+            let message = format!("-l {}: notls:, btls: and mtls: need -Z", listen.host);
+            (&["listen", "enable-ssl"], Error::new(OS, message))
+        }
     }
 }
 

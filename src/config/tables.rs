@@ -2,8 +2,9 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::draft::Draft;
+use super::draft::{Draft, Place};
 use super::error::{Error, FAILURE, USAGE};
+use super::listen;
 use super::setting::{Setting, nearest, similar};
 use super::toml_file::{File, Value};
 
@@ -154,34 +155,37 @@ impl File<'_> {
             let DeValue::Table(fields) = table.get_ref() else {
                 return Err(self.wrong(USAGE, start, whole));
             };
-            let listener = self.listener(start, fields)?;
-            if matches!(listener, Listener::Unix(..)) && tables.len() > 1 {
-                let message = "a UNIX socket takes the place of TCP; let it be the only listener";
-                return Err(self.wrong(USAGE, start, message));
-            }
-            let written = match &listener {
-                Listener::Tcp(address) => {
+            match self.listener(start, fields)? {
+                Listener::Tcp { address, start: address_start, tls_start } => {
                     if at == 0 {
                         self.stand(draft, listen, LISTENERS, start)?;
                     }
-                    listen.write(draft, address.as_bytes())
+                    draft.stand(Some(Place::in_table(&self.place(tls_start.unwrap_or(start)))));
+                    self.said_at(listen.write(draft, address.as_bytes()), address_start)?;
                 }
-                Listener::Unix(path, mode) => {
+                Listener::Unix { start, .. } if tables.len() > 1 => {
+                    let message = "a UNIX socket takes the place of TCP; let it be the only listener";
+                    return Err(self.wrong(USAGE, start, message));
+                }
+                Listener::Unix { path, start: path_start, mode } => {
                     self.stand(draft, unix, LISTENERS, start)?;
-                    let mode = mode
-                        .as_ref()
-                        .map_or(Ok(()), |mode| Setting::named("unix-mask")?.write(draft, mode.as_bytes()));
-                    mode.and(unix.write(draft, path.as_bytes()))
+                    if let Some((mode, start)) = mode {
+                        self.said_at(Setting::named("unix-mask")?.write(draft, mode.as_bytes()), start)?;
+                    }
+                    self.said_at(unix.write(draft, path.as_bytes()), path_start)?;
                 }
-            };
-            written.map_err(|error| error.in_long_names().at(self.place(start)))?;
+            }
         }
         Ok(())
     }
 
+    fn said_at(&self, done: Result<(), Error>, start: usize) -> Result<(), Error> {
+        done.map_err(|error| error.in_long_names().at(self.place(start)))
+    }
+
     fn listener(&self, start: usize, fields: &DeTable<'_>) -> Result<Listener, Error> {
-        let (mut address, mut unix, mut mode, mut prefix, mut tag) = (None, None, None, "", None);
-        let mut allow = String::new();
+        let (mut address, mut unix, mut mode, mut prefix, mut tls_start) = (None, None, None, "", None);
+        let (mut allow, mut tag) = (String::new(), String::new());
         for (key, value) in fields {
             let start = key.span().start;
             let text = match (key.get_ref().as_ref(), value.get_ref()) {
@@ -196,16 +200,28 @@ impl File<'_> {
                 self.wrong(USAGE, start, format!("write {} in quotation marks", key.get_ref()))
             })?;
             match (key.get_ref().as_ref(), text.as_str()) {
-                ("address", text) => address = Some(text.to_owned()),
-                ("unix", text) => unix = Some(text.to_owned()),
-                ("mode", text) => mode = Some(text.to_owned()),
-                ("tag", text) => tag = Some(text.to_owned()),
-                ("allow", text) => allow = format!("allow[{}]:", text.replace(',', "+")),
-                ("tls", "off") => prefix = "notls:",
-                ("tls", "on") => prefix = "btls:",
-                ("tls", "mutual") => prefix = "mtls:",
-                ("tls", _) => {
-                    return Err(self.wrong(USAGE, start, "write tls = \"off\", \"on\" or \"mutual\""));
+                ("address", text) if text.contains([',', ';']) => {
+                    let message = "a listener has one address; write [[listeners]] once for each";
+                    return Err(self.wrong(USAGE, start, message));
+                }
+                ("address", text) => address = Some((text.to_owned(), start)),
+                ("unix", text) => unix = Some((text.to_owned(), start)),
+                ("mode", text) => mode = Some((text.to_owned(), start)),
+                ("tag", text) => tag = self.prefix(format!("tag[{text}]:"), start)?,
+                ("allow", text) => {
+                    allow = self.prefix(format!("allow[{}]:", text.replace(',', "+")), start)?;
+                }
+                ("tls", word) => {
+                    tls_start = Some(start);
+                    prefix = match word {
+                        "off" => "notls:",
+                        "on" => "btls:",
+                        "mutual" => "mtls:",
+                        _ => {
+                            let message = "write tls = \"off\", \"on\" or \"mutual\"";
+                            return Err(self.wrong(USAGE, start, message));
+                        }
+                    };
                 }
                 (other, _) => {
                     let message = format!(
@@ -216,12 +232,11 @@ impl File<'_> {
             }
         }
         match (address, unix) {
-            (Some(address), None) if mode.is_none() => {
-                let tag = tag.map(|tag| format!("tag[{tag}]:")).unwrap_or_default();
-                Ok(Listener::Tcp(format!("{prefix}{allow}{tag}{address}")))
+            (Some((address, start)), None) if mode.is_none() => {
+                Ok(Listener::Tcp { address: format!("{prefix}{allow}{tag}{address}"), start, tls_start })
             }
-            (None, Some(path)) if prefix.is_empty() && allow.is_empty() && tag.is_none() => {
-                Ok(Listener::Unix(path, mode))
+            (None, Some((path, start))) if tls_start.is_none() && allow.is_empty() && tag.is_empty() => {
+                Ok(Listener::Unix { path, start, mode })
             }
             (None, None) => Err(self.wrong(
                 USAGE,
@@ -235,12 +250,18 @@ impl File<'_> {
             }
         }
     }
+
+    /// A prefix of `-l`, if it is one.
+    fn prefix(&self, prefix: String, start: usize) -> Result<String, Error> {
+        self.said_at(listen::read(&format!("{prefix}*")).map(drop), start)?;
+        Ok(prefix)
+    }
 }
 
-/// What one of `[[listeners]]` says.
+/// What one of `[[listeners]]` says, and where in the file.
 enum Listener {
     /// An entry of `-l`.
-    Tcp(String),
+    Tcp { address: String, start: usize, tls_start: Option<usize> },
     /// `-s` and `-a`.
-    Unix(String, Option<String>),
+    Unix { path: String, start: usize, mode: Option<(String, usize)> },
 }

@@ -1,6 +1,6 @@
 //! The TOML form of a member list. Knows only the text.
 
-use super::{Member, Members, MembersError};
+use super::{Member, Members, MembersError, WEIGHTS};
 use crate::route::{Carp, Scheme};
 use toml::de::{DeTable, DeValue};
 
@@ -44,6 +44,7 @@ impl File {
         let root = DeTable::parse(text)
             .map_err(|error| at(error.span().map_or(0, |span| span.start), error.message().to_owned()))?;
         let mut file = File { scheme: Scheme::default(), hash_tags: None, members: Members::default() };
+        let (mut list, mut name_starts) = (Vec::new(), Vec::new());
         for (key, value) in root.get_ref() {
             let wrong = |why: &str| at(key.span().start, format!("{} {why}", key.get_ref()));
             match (key.get_ref().as_ref(), value.get_ref()) {
@@ -55,47 +56,65 @@ impl File {
                 ("hash_tags", DeValue::Boolean(on)) => file.hash_tags = Some(*on),
                 ("hash_tags", _) => return Err(wrong("is true or false")),
                 ("member" | "members", DeValue::Array(tables)) => {
-                    let mut list = file.members.to_vec();
                     for table in tables {
                         let start = table.span().start;
                         let DeValue::Table(fields) = table.get_ref() else {
                             return Err(at(start, "write each member as [[members]]".to_owned()));
                         };
-                        list.push(member(fields).map_err(|why| at(start, why))?);
+                        let (member, name_start) =
+                            member(start, fields).map_err(|(start, why)| at(start, why))?;
+                        list.push(member);
+                        name_starts.push(name_start);
                     }
-                    file.members = Members::new(list).map_err(|why| at(key.span().start, why.to_string()))?;
                 }
                 (other, _) if is_other(other) => {}
                 _ => return Err(wrong("is not known here; there are scheme, hash_tags and [[members]]")),
             }
         }
+        file.members =
+            Members::checked(list).map_err(|(which, why)| at(name_starts[which], why.to_string()))?;
         Ok(file)
     }
 }
 
-fn member(fields: &DeTable<'_>) -> Result<Member, String> {
-    let mut name = None;
+/// A member, and where its name begins; or what is wrong, and where.
+fn member(start: usize, fields: &DeTable<'_>) -> Result<(Member, usize), (usize, String)> {
+    let (mut name, mut name_start) = (None, start);
+    let (mut weight, mut weight_start) = (1.0, start);
     let mut address = None;
-    let mut weight = 1.0;
     for (key, value) in fields {
+        let start = key.span().start;
+        let wrong = |why: String| (start, why);
         match (key.get_ref().as_ref(), value.get_ref()) {
-            ("name", DeValue::String(text)) => name = Some(text.to_string()),
-            ("address", DeValue::String(text)) => address = Some(text.parse().map_err(|e| format!("{e}"))?),
-            ("weight", DeValue::Integer(number)) => weight = parse(number.as_str())?,
-            ("weight", DeValue::Float(number)) => weight = parse(number.as_str())?,
+            ("name", DeValue::String(text)) => (name, name_start) = (Some(text.to_string()), start),
+            ("address", DeValue::String(text)) => {
+                address = Some(text.parse().map_err(|why: MembersError| wrong(why.to_string()))?);
+            }
+            ("weight", DeValue::Integer(number)) => {
+                (weight, weight_start) = (parse(number.as_str()).map_err(wrong)?, start);
+            }
+            ("weight", DeValue::Float(number)) => {
+                (weight, weight_start) = (parse(number.as_str()).map_err(wrong)?, start);
+            }
             ("name" | "address" | "weight", _) => {
-                return Err(format!("{} has the wrong type", key.get_ref()));
+                return Err(wrong(format!("{} has the wrong type", key.get_ref())));
             }
             (other, _) => {
-                return Err(format!("{other} is not known here; a member has name, address and weight"));
+                return Err(wrong(format!(
+                    "{other} is not known here; a member has name, address and weight"
+                )));
             }
         }
     }
-    let member = Member::new(name.ok_or("a member needs a name")?).with_weight(weight);
-    Ok(match address {
+    let name = name.ok_or_else(|| (start, "a member needs a name".to_owned()))?;
+    let member = Member::new(name).with_weight(weight);
+    let place = if WEIGHTS.contains(&weight) { name_start } else { weight_start };
+    member.validate().map_err(|why| (place, why.to_string()))?;
+    let member = match address {
         Some(address) => member.at(address),
         None => member,
-    })
+    };
+    Ok((member, name_start))
 }
 
 fn parse(number: &str) -> Result<f64, String> {
@@ -145,15 +164,18 @@ mod tests {
         for (from, to, words) in [
             ("scheme", "schema", "line 1: schema is not known"),
             ("carp-v1", "carp-v9", "line 1: no routing scheme is called \"carp-v9\"; write carp-v2"),
-            ("weight = 2", "weight = 0", "line 3: member a: the weight 0 is not"),
-            ("name = \"b:11211\"", "name = \"a\"", "line 3: two members are called a"),
-            ("weight", "wieght", "line 3: wieght is not known"),
-            ("weight = 2", "weight = \"2\"", "line 3: weight has the wrong type"),
+            ("weight = 2", "weight = 0", "line 6: member a: the weight 0 is not"),
+            ("name = \"b:11211\"", "name = \"a\"", "line 9: two members are called a"),
+            ("weight", "wieght", "line 6: wieght is not known"),
+            ("weight = 2", "weight = \"2\"", "line 6: weight has the wrong type"),
             ("name = \"a\"", "", "line 3: a member needs a name"),
+            ("name = \"b:11211\"", "", "line 8: a member needs a name"),
+            ("10.0.0.1:1", "10.0.0.1:x", "line 5: "),
+            ("name = \"a\"", "name = \"\"", "line 4: \"\" is no name for a member"),
             ("[[member]]", "[[member", "line 3"),
         ] {
             let error = Members::from_toml(&FILE.replacen(from, to, 1)).unwrap_err().to_string();
-            assert!(error.contains(words), "{error}");
+            assert!(error.starts_with(words), "{error}");
         }
     }
 }

@@ -164,11 +164,16 @@ pub struct Members(Vec<Member>);
 impl Members {
     /// Checks the list. It may be empty (a lookup that found nothing); routing needs one at least.
     pub fn new(list: Vec<Member>) -> Result<Members, MembersError> {
+        Members::checked(list).map_err(|(_, why)| why)
+    }
+
+    /// The same; what is wrong comes with the place in the list that it is wrong at.
+    fn checked(list: Vec<Member>) -> Result<Members, (usize, MembersError)> {
         let mut names = HashSet::new();
-        for member in &list {
-            member.validate()?;
+        for (at, member) in list.iter().enumerate() {
+            member.validate().map_err(|why| (at, why))?;
             if !names.insert(member.name()) {
-                return Err(MembersError::new(format!("two members are called {}", member.name())));
+                return Err((at, MembersError::new(format!("two members are called {}", member.name()))));
             }
         }
         Ok(Members(list))
