@@ -4,7 +4,7 @@ use std::fmt::Arguments;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
-use memcarp::config::{Invocation, LogFormat, Sources};
+use memcarp::config::{Invocation, LogFormat, Sources, USAGE, Warning};
 use memcarp::{hash_password, health, route, server};
 
 fn main() -> ExitCode {
@@ -51,11 +51,17 @@ fn main() -> ExitCode {
             for warning in &warnings {
                 say(format_args!("warning: {warning}"));
             }
-            let checked = server::check(&config);
-            if checked.is_ok() {
-                print("the configuration is good");
+            match server::check(&config) {
+                Ok(()) if warnings.iter().any(|warning| matches!(warning, Warning::Mistake(_))) => {
+                    say(format_args!("memcarp: a server would start, and not as this seems to say"));
+                    ExitCode::from(USAGE)
+                }
+                Ok(()) => {
+                    print("the configuration is good");
+                    ExitCode::SUCCESS
+                }
+                failed => end(failed),
             }
-            end(checked)
         }
         Ok(Invocation::Print(text)) => {
             print(text.trim_end());

@@ -8,6 +8,7 @@ use memcarp::config::{
     self, Config, Error, Eviction, Invocation, ListenTls, LogFormat, MetricsListen, Port, Protocol, Sources,
     Transport,
 };
+use memcarp::{hash_password, health, route};
 use proptest::prelude::*;
 
 fn try_read(args: &[&str]) -> Result<Invocation, Error> {
@@ -20,7 +21,9 @@ fn read(args: &[&str]) -> Config {
 
 fn with_warnings(args: &[&str]) -> (Config, Vec<String>) {
     match try_read(args) {
-        Ok(Invocation::Serve(config, warnings)) => (*config, warnings),
+        Ok(Invocation::Serve(config, warnings)) => {
+            (*config, warnings.iter().map(|warning| warning.to_string()).collect())
+        }
         other => panic!("{args:?} do not start a server: {other:?}"),
     }
 }
@@ -195,6 +198,11 @@ fn what_does_nothing_is_told() {
     assert_eq!(warnings, ["serve is no option, and ignored", "now is no option, and ignored"]);
     let (_, warnings) = with_warnings(&["-o", "ssl_chain_cert=/chain,ssl_key=/key"]);
     assert_eq!(warnings, ["ssl_chain_cert and ssl_key do nothing without -Z (enable-ssl)"]);
+}
+
+#[test]
+fn the_names_of_commands_are_known() {
+    assert_eq!(config::COMMANDS, [route::NAME, health::NAME, hash_password::NAME]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use memcarp::config::{Config, Error, Invocation, Port, Protocol, Rule, Rules, Sources};
+use memcarp::config::{Config, Error, Invocation, Port, Protocol, Rule, Rules, Sources, Warning};
 
 /// A directory with `memcarp.toml`, gone at the end.
 struct File(PathBuf);
@@ -156,7 +156,16 @@ fn the_environment_alone() {
     }
     match read(&[], &[("MEMCARP_MEMORY_LIMT", "1")]) {
         Ok(Invocation::Serve(_, warnings)) => {
-            assert_eq!(warnings, ["MEMCARP_MEMORY_LIMT says nothing; write MEMCARP_MEMORY_LIMIT"]);
+            let said = "MEMCARP_MEMORY_LIMT says nothing; write MEMCARP_MEMORY_LIMIT";
+            assert_eq!(warnings, [Warning::Mistake(said.to_owned())]);
+        }
+        other => panic!("{other:?}"),
+    }
+    match read(&[], &[("MEMCARP_CONN_LIMIT", "10k")]) {
+        Ok(Invocation::Serve(config, warnings)) => {
+            assert_eq!(config.conn_limit, 10);
+            let said = "MEMCARP_CONN_LIMIT: conn-limit = 10k is read as 10, as memcached reads it";
+            assert!(warnings[0].to_string().starts_with(said), "{warnings:?}");
         }
         other => panic!("{other:?}"),
     }
@@ -404,7 +413,7 @@ fn templates_that_no_key_is_like_are_refused_or_named() {
     assert_eq!((config.rules.len(), warnings.len()), (1, 1));
     let said =
         "line 1: only keys sent in base64 are like `thumb: {id}`; leave its blanks out, unless that is meant";
-    assert!(warnings[0].ends_with(said), "{warnings:?}");
+    assert!(matches!(&warnings[0], Warning::Advice(warning) if warning.ends_with(said)), "{warnings:?}");
 }
 
 #[test]

@@ -5,9 +5,11 @@ use std::ffi::{OsStr, OsString};
 use clap::{ArgMatches, Command};
 
 use super::draft::Draft;
-use super::error::{Error, FAILURE};
+use super::error::{Error, FAILURE, USAGE};
 use super::getopt::{self, Found};
+use super::help::COMMANDS;
 use super::options::Opt;
+use super::setting::nearest;
 use super::value::Value;
 
 /// What one source of options says, in its order.
@@ -49,10 +51,26 @@ impl Written {
         command.clone().try_get_matches_from(args)
     }
 
+    /// Refuses an argument that is no option and was probably to be one of memcarp's own commands, which nobody
+    /// who starts memcached writes.
+    pub fn refuse_commands(&self) -> Result<(), Error> {
+        let meant = |arg: &OsString| Some((arg.clone(), nearest(arg.to_str()?, COMMANDS.into_iter())?));
+        match self.ignored.iter().find_map(meant) {
+            Some((arg, command)) => Err(Error::new(
+                USAGE,
+                format!(
+                    "{} starts no server; write memcarp {command} --help, the command's name first",
+                    arg.display()
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Sets memcached's options.
     pub fn apply(&self, draft: &mut Draft) -> Result<(), Error> {
         for arg in &self.ignored {
-            draft.warnings.push(format!("{} is no option, and ignored", arg.display()));
+            draft.doubt(format_args!("{} is no option, and ignored", arg.display()));
         }
         self.memcached
             .iter()

@@ -1,11 +1,12 @@
 //! A configuration while it is being read: what each option says, and the rules between options at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
 
 use rustls::pki_types::ServerName;
 
-use super::error::{Error, FAILURE, OS, USAGE};
+use super::error::{Error, FAILURE, OS, USAGE, Warning};
 use super::value::Value;
 use super::{
     Config, Eviction, Listen, ListenTls, LogFormat, Networks, Port, Protocol, Tls, Transport, listen,
@@ -17,7 +18,7 @@ pub struct Draft {
     /// What options settled at once.
     pub config: Config,
     /// Said on standard error, without hindering the start.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// `-Z`.
     pub tls: bool,
     /// `-o ssl_*`.
@@ -161,6 +162,19 @@ impl Draft {
         };
     }
 
+    /// Says of what is being read that it can be served, and is probably not what was meant.
+    pub fn doubt(&mut self, what: impl fmt::Display) {
+        self.warnings.push(Warning::Mistake(match &self.place {
+            Some(place) => format!("{}: {what}", place.text),
+            None => what.to_string(),
+        }));
+    }
+
+    /// Says something that may well be meant.
+    pub fn advise(&mut self, what: impl Into<String>) {
+        self.warnings.push(Warning::Advice(what.into()));
+    }
+
     /// `-p`.
     pub fn tcp_port(&mut self, value: Value<'_>) -> Result<(), Error> {
         self.port_given = true;
@@ -262,8 +276,7 @@ impl Draft {
     pub fn threads(&mut self, value: Value<'_>) -> Result<(), Error> {
         let threads = value.number(1..=1024, FAILURE)?;
         if threads > 64 {
-            self.warnings
-                .push(format!("{threads} threads are many; as many as there are processors serve best"));
+            self.advise(format!("{threads} threads are many; as many as there are processors serve best"));
         }
         self.config.threads = threads;
         Ok(())
@@ -326,7 +339,7 @@ impl Draft {
     }
 
     /// The configuration, if its parts agree with one another.
-    pub fn finish(mut self) -> Result<(Config, Vec<String>), Error> {
+    pub fn finish(mut self) -> Result<(Config, Vec<Warning>), Error> {
         self.settle().map_err(|conflict| self.placed(conflict))?;
         if self.config.auth_file.is_some() {
             self.config.protocol = Protocol::Ascii;
@@ -435,7 +448,7 @@ impl Draft {
             }
             if self.ssl.chain_cert.is_some() || self.ssl.key.is_some() {
                 let message = "ssl_chain_cert and ssl_key do nothing without -Z (enable-ssl)";
-                self.warnings.push(message.to_owned());
+                self.warnings.push(Warning::Mistake(message.to_owned()));
             }
             let mut listeners = self.config.listen.iter().zip(&self.listen_places);
             let prefixed = listeners.find(|(listen, _)| listen.tls != ListenTls::Inherit);

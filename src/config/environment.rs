@@ -39,11 +39,12 @@ pub fn apply(draft: &mut Draft, variables: &Variables) -> Result<(), Error> {
         };
         done.map_err(|error| error.in_long_names().at(format_args!("{name}={}", value.display())))?;
     }
+    draft.stand(None);
     for (name, _) in variables {
         let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else { continue };
         let written = rest.to_ascii_lowercase().replace('_', "-");
         if let Some(other) = similar(&written).map(variable).filter(|other| *name != **other) {
-            draft.warnings.push(format!("{PREFIX}{rest} says nothing; write {other}"));
+            draft.doubt(format_args!("{PREFIX}{rest} says nothing; write {other}"));
         }
     }
     Ok(())

@@ -11,6 +11,22 @@ pub const USAGE: u8 = 64;
 /// The exit code of what the system will not give (`EX_OSERR`), such as an address to listen on.
 pub const OS: u8 = 71;
 
+/// Something to know of a configuration that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// What was written says nothing, or something else than it seems to: a check fails.
+    Mistake(String),
+    /// It says what it seems to, and may well be meant.
+    Advice(String),
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Warning::Mistake(message) | Warning::Advice(message)) = self;
+        f.write_str(message)
+    }
+}
+
 /// A configuration that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {

@@ -15,6 +15,9 @@ const MEMCARP_VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Columns of a terminal.
 const WIDTH: usize = 80;
 
+/// memcarp's own commands: the first argument that is one of these starts no server.
+pub const COMMANDS: [&str; 3] = ["route", "health", "hash-password"];
+
 const LISTED: &[(Group, &str)] = &[
     (Group::Listening, "Listening"),
     (Group::Metrics, "Metrics and the status page"),
@@ -28,7 +31,7 @@ const LISTED: &[(Group, &str)] = &[
 pub fn command() -> Command {
     let mut command = Command::new("memcached")
         .version(versions())
-        .override_usage("memcarp [OPTIONS]\n       memcarp route --help\n       memcarp health --help\n       memcarp hash-password --help")
+        .override_usage(usage())
         .help_template("{name} {version}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}")
         .disable_help_flag(true)
         .disable_version_flag(true);
@@ -41,6 +44,11 @@ pub fn command() -> Command {
     let mut command = command.args(own_options()).after_help(after_help());
     command.build();
     command
+}
+
+fn usage() -> String {
+    let commands = COMMANDS.map(|command| format!("\n       memcarp {command} --help"));
+    format!("memcarp [OPTIONS]{}", commands.concat())
 }
 
 /// What `--license` prints.

@@ -30,7 +30,8 @@ use std::path::PathBuf;
 
 use rustls::pki_types::ServerName;
 
-pub use error::Error;
+pub use error::{Error, USAGE, Warning};
+pub use help::COMMANDS;
 pub use metrics_listen::MetricsListen;
 pub use networks::Networks;
 pub use rules::{Rule, RuleError, Rules};

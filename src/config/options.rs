@@ -1,5 +1,7 @@
 //! The one table of options, memcached's and those that memcarp adds: how each is written, what its help says, and what it sets.
 
+use std::fmt;
+
 use super::draft::{Draft, set};
 use super::error::{Error, FAILURE};
 use super::metrics_listen::MetricsListen;
@@ -55,6 +57,28 @@ pub enum Takes {
     Maybe(&'static str, Setter),
     /// One that must be there.
     Needs(&'static str, Setter),
+}
+
+impl Takes {
+    /// Sets what a value says; a number that was cut short is doubted. `written` is the option with it.
+    pub fn write(
+        self,
+        draft: &mut Draft,
+        value: Value<'_>,
+        written: fmt::Arguments<'_>,
+    ) -> Result<(), Error> {
+        let (kind, set) = match self {
+            Flag(_) => return Err(Error::new(FAILURE, "write true or false")),
+            Maybe(kind, set) | Needs(kind, set) => (kind, set),
+        };
+        set(draft, value)?;
+        if let Some(number) = value.cut_short(kind) {
+            draft.doubt(format_args!(
+                "{written} is read as {number}, as memcached reads it; write the number alone"
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// Every option of memcached 1.6.45 but `-h`, `-i` and `-V`, and memcarp's that a file may also say.
@@ -184,13 +208,14 @@ impl Opt {
                 set(draft, true);
                 Ok(())
             }
-            Maybe(_, set) => set(draft, value).map_err(|error| error.at(self.written())),
-            Needs(_, set) => {
-                let written = value.text();
-                set(draft, value).map_err(|error| match written.is_empty() {
-                    true => error.at(format_args!("{} \"\"", self.written())),
-                    false => error.at(format_args!("{} {written}", self.written())),
-                })
+            takes => {
+                let written = match (takes, value.text().as_str()) {
+                    (Maybe(..), "") => self.written(),
+                    (Maybe(..), text) => format!("{}={text}", self.written()),
+                    (_, "") => format!("{} \"\"", self.written()),
+                    (_, text) => format!("{} {text}", self.written()),
+                };
+                takes.write(draft, value, format_args!("{written}")).map_err(|error| error.at(&written))
             }
         }
     }

@@ -95,10 +95,8 @@ impl Setting {
     /// Gives it a value.
     pub fn write(&self, draft: &mut Draft, value: &[u8]) -> Result<(), Error> {
         draft.settled(self.name);
-        match self.takes {
-            Takes::Flag(_) => Err(Error::new(FAILURE, "write true or false")),
-            Takes::Maybe(_, set) | Takes::Needs(_, set) => set(draft, Value::of_bytes(value)),
-        }
+        let written = String::from_utf8_lossy(value);
+        self.takes.write(draft, Value::of_bytes(value), format_args!("{} = {written}", self.name))
     }
 
     /// The exit code of a value of a wrong type: what the command line gives for the same text, if it refuses it.

@@ -9,16 +9,16 @@ use clap::error::ErrorKind;
 
 use super::command_line::{Written, refusal};
 use super::draft::{Draft, Place};
-use super::error::{Error, FAILURE};
+use super::error::{Error, FAILURE, Warning};
 use super::{Config, environment, file, help, memcached_conf, toml_file};
 
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Invocation {
     /// To serve, after saying these warnings.
-    Serve(Box<Config>, Vec<String>),
+    Serve(Box<Config>, Vec<Warning>),
     /// To check that it could be served so, after saying these warnings.
-    Check(Box<Config>, Vec<String>),
+    Check(Box<Config>, Vec<Warning>),
     /// To print this and end.
     Print(String),
 }
@@ -77,6 +77,7 @@ impl Sources {
         }
         environment::apply(&mut draft, &self.variables)?;
         draft.next_source();
+        flags.refuse_commands()?;
         flags.apply(&mut draft)?;
         let (config, warnings) = draft.finish()?;
         let config = Box::new(config);
@@ -87,7 +88,7 @@ impl Sources {
     }
 
     /// What they mean now, if there is a file that may have changed.
-    pub fn read_again(&self) -> Option<Result<(Config, Vec<String>), Error>> {
+    pub fn read_again(&self) -> Option<Result<(Config, Vec<Warning>), Error>> {
         let command = help::command();
         let own = Written::read(&command, self.args.iter().cloned()).own(&command).ok()?;
         let named = ["config", "memcached-conf"].map(|option| (option, self.file(&own, option)));
@@ -120,4 +121,78 @@ fn unreadable(path: &Path, option: &str, why: &io::Error) -> Error {
     let message =
         format!("cannot read {}: {why}; name one that can be read: --{option}=FILE", path.display());
     Error::new(FAILURE, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(args: &[&str]) -> Result<Invocation, Error> {
+        Sources::new(args.iter().map(OsString::from), []).read()
+    }
+
+    fn warnings(args: &[&str]) -> Vec<Warning> {
+        match read(args) {
+            Ok(Invocation::Serve(_, warnings)) => warnings,
+            other => panic!("{args:?} do not start a server: {other:?}"),
+        }
+    }
+
+    /// Told, because memcached takes it without a word; and a check fails. What is said of the unit that is meant is not.
+    #[test]
+    fn a_number_that_is_cut_short_is_told() {
+        let read_as = |number| format!(" is read as {number}, as memcached reads it; write the number alone");
+        for (args, written, number) in [
+            (&["-c", "10k"][..], "-c 10k", "10"),
+            (&["--conn-limit=10k"], "-c 10k", "10"),
+            (&["-c10,000"], "-c 10,000", "10"),
+            (&["-t", "2.5"], "-t 2.5", "2"),
+            (&["-p", "11211/tcp"], "-p 11211/tcp", "11211"),
+            (&["-b", "-1x"], "-b -1x", "-1"),
+            (&["-R 5 6"], "-R 5 6", "5"),
+            (&["-m", "256x"], "-m 256x", "256"),
+            (&["-I", "2mx"], "-I 2mx", "2"),
+            (&["-a", "708"], "-a 708", "70"),
+            (&["-f", "1.25.5x"], "-f 1.25.5x", "1.25"),
+            (&["--verbose=2x"], "-v=2x", "2"),
+            (&["-o", "modern,idle_timeout=10m"], "-o idle_timeout=10m", "10"),
+        ] {
+            assert_eq!(
+                warnings(args),
+                [Warning::Mistake(format!("{written}{}", read_as(number)))],
+                "{args:?}"
+            );
+        }
+        for args in [
+            &["-c", "10 "][..],
+            &["-m", "256M"],
+            &["-m", "256MiB"],
+            &["-I", "2mb"],
+            &["-n", "64b"],
+            &["-o", "idle_timeout=10s,lru_crawler_sleep=10us,hot_lru_pct=20%,watcher_logbuf_size=16k"],
+            &["-v", "-a", "0770", "-b", "-1"],
+        ] {
+            assert!(warnings(args).is_empty(), "{args:?}");
+        }
+    }
+
+    /// Whatever else is no option is passed over, as memcached passes it over.
+    #[test]
+    fn a_command_that_is_misspelt_or_comes_late_starts_no_server() {
+        for (args, command) in [
+            (&["helth"][..], "health"),
+            (&["routes"], "route"),
+            (&["hash_password", "alice"], "hash-password"),
+            (&["-v", "health"], "health"),
+        ] {
+            let word = args.iter().find(|arg| !arg.starts_with('-')).unwrap();
+            let said =
+                format!("{word} starts no server; write memcarp {command} --help, the command's name first");
+            let error = read(args).expect_err("it starts no server");
+            assert_eq!((error.exit(), error.to_string()), (64, said));
+        }
+        for word in ["memcached", "start", "root", "serve"] {
+            assert_eq!(warnings(&[word]), [Warning::Mistake(format!("{word} is no option, and ignored"))]);
+        }
+    }
 }

@@ -150,7 +150,10 @@ fn apply(draft: &mut Draft, one: &[u8]) -> Result<(), Error> {
             Ok(())
         }
         (Needs(value, _), None) => Err(Error::new(FAILURE, format!("write {}={value}", suboption.name))),
-        (Needs(_, set) | Maybe(_, set), value) => set(draft, Value::of_bytes(value.unwrap_or_default())),
+        (takes, value) => {
+            let written = String::from_utf8_lossy(one);
+            takes.write(draft, Value::of_bytes(value.unwrap_or_default()), format_args!("-o {written}"))
+        }
     }
 }
 
@@ -228,6 +231,6 @@ fn ext_path(draft: &mut Draft, value: Value<'_>) -> Result<(), Error> {
     if !value.bytes().contains(&b':') {
         return Err(Error::new(FAILURE, "write FILE:SIZE, /data/file:5G for example"));
     }
-    draft.warnings.push("-o ext_path has no effect: items are kept in memory only (-m)".to_owned());
+    draft.advise("-o ext_path has no effect: items are kept in memory only (-m)");
     Ok(())
 }

@@ -175,7 +175,7 @@ impl File<'_> {
             };
             let rule = self.rule(table.span().start, fields)?;
             if let Some(template) = rule.for_base64_only() {
-                draft.warnings.push(format!(
+                draft.advise(format!(
                     "{}: only keys sent in base64 are like `{template}`; leave its blanks out, unless that is meant",
                     self.place(table.span().start)
                 ));

@@ -101,6 +101,32 @@ impl<'a> Value<'a> {
             .ok_or_else(|| Error::new(USAGE, "write a number of MiB: -m 1024 for 1 GiB"))
     }
 
+    /// The part of a number of this kind that is read, if something follows it that says more than its unit: `10` of
+    /// `10k`. Kinds are named as in `--help`.
+    pub fn cut_short(self, kind: &str) -> Option<String> {
+        let units: &[&str] = match kind {
+            "NUM" | "PORT" | "LEVEL" | "FACTOR" | "RATIO" | "MODE" => &[],
+            "MIB" => &["m", "mb", "mib"],
+            "KIB" => &["k", "kb", "kib"],
+            "SIZE" => &["b", "k", "kb", "kib", "m", "mb", "mib", "g", "gb", "gib"],
+            "BYTES" => &["b"],
+            "SECONDS" => &["s"],
+            "MICROSECONDS" => &["us"],
+            "PERCENT" => &["%"],
+            _ => return None,
+        };
+        let bytes = self.bytes();
+        let length = match kind {
+            "FACTOR" | "RATIO" => fraction_length(bytes),
+            "MODE" => bytes.iter().take_while(|digit| (b'0'..=b'7').contains(digit)).count(),
+            _ => bytes.len() - whole(bytes)?.1.len(),
+        };
+        let (number, after) = bytes.split_at(length);
+        let after = String::from_utf8_lossy(after).trim_end().to_ascii_lowercase();
+        let said = after.is_empty() || units.contains(&after.as_str());
+        (!said).then(|| String::from_utf8_lossy(number).into_owned())
+    }
+
     /// As an octal file mode.
     pub fn mode(self) -> Result<u32, Error> {
         let digits = self.bytes().iter().take_while(|digit| (b'0'..=b'7').contains(digit));
@@ -131,14 +157,17 @@ fn whole(bytes: &[u8]) -> Option<(i64, &[u8])> {
 
 /// C's `atof` without its exponents and names: sign, digits, point, digits, and whatever follows.
 fn fraction(bytes: &[u8]) -> Option<f64> {
+    std::str::from_utf8(&bytes[..fraction_length(bytes)]).ok()?.parse().ok()
+}
+
+fn fraction_length(bytes: &[u8]) -> usize {
     let mut point = false;
-    let length = bytes.iter().enumerate().take_while(|&(at, &byte)| match byte {
+    let number = bytes.iter().enumerate().take_while(|&(at, &byte)| match byte {
         b'+' | b'-' => at == 0,
         b'.' => !std::mem::replace(&mut point, true),
         _ => byte.is_ascii_digit(),
     });
-    let length = length.count();
-    std::str::from_utf8(&bytes[..length]).ok()?.parse().ok()
+    number.count()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::log;
 use super::shared::Server;
-use crate::config::{Config, Sources};
+use crate::config::{Config, Sources, Warning};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tracing::warn;
@@ -31,7 +31,7 @@ impl Reload {
         self.server.reload();
     }
 
-    fn take_over(&mut self, config: Config, warnings: &[String]) {
+    fn take_over(&mut self, config: Config, warnings: &[Warning]) {
         for warning in warnings {
             warn!("{warning}");
         }

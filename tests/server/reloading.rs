@@ -238,6 +238,17 @@ fn a_check_says_so_or_fails_and_starts_nothing() {
         String::from_utf8_lossy(&output.stderr),
         "memcarp: memcarp.toml line 2: there is no option threds; write threads\n"
     );
+    // What starts a server, but probably not the one that was meant.
+    std::fs::write(directory.join("memcarp.toml"), "").unwrap();
+    let output = first.env("MEMCARP_MEMORY_LIMT", "512").output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(64), &b""[..]));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "warning: MEMCARP_MEMORY_LIMT says nothing; write MEMCARP_MEMORY_LIMIT\n\
+         memcarp: a server would start, and not as this seems to say\n"
+    );
+    let output = first.env_remove("MEMCARP_MEMORY_LIMT").args(["-t", "65"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "many threads may be meant");
     std::fs::remove_dir_all(directory).unwrap();
 
     assert_eq!(run(&["--check-config", "-p", "0"]).status.code(), Some(64));
