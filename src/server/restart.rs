@@ -22,6 +22,9 @@ const BLOCK: usize = 1 << 20;
 /// Items looked at under one lock.
 const SLICE: usize = 64;
 
+/// Enough of a file to tell whose it is.
+const LONGEST_BEGINNING: usize = 32;
+
 /// The file and what has to be the same for its items to be taken over.
 #[derive(Clone, Debug)]
 pub(super) struct MemoryFile {
@@ -70,9 +73,11 @@ impl MemoryFile {
     }
 
     fn load_items(&self, store: &Store, now: Now) -> io::Result<()> {
+        // Now, rather than when there are items to be lost.
+        check_own(&self.beside(".tmp"))?;
         let meta_path = self.beside(".meta");
         match std::fs::read_to_string(&meta_path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => self.check_own()?,
+            Err(error) if error.kind() == ErrorKind::NotFound => check_own(&self.path)?,
             Err(error) => return Err(error),
             Ok(text) => {
                 let meta = Meta::parse(&text).ok_or_else(|| {
@@ -91,21 +96,6 @@ impl MemoryFile {
             let message = format!("{error}; give -e a file in a directory that can be written");
             io::Error::new(error.kind(), message)
         })
-    }
-
-    /// Refuses a file that is about to be emptied, and has something else in it than items.
-    fn check_own(&self) -> io::Result<()> {
-        let mut magic = Vec::with_capacity(MAGIC.len());
-        match File::open(&self.path) {
-            Ok(file) => file.take(MAGIC.len() as u64).read_to_end(&mut magic)?,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        if magic.is_empty() || magic == MAGIC {
-            return Ok(());
-        }
-        let message = "it holds something else than memcarp's items; remove it, or give -e another file";
-        Err(io::Error::new(ErrorKind::InvalidData, message))
     }
 
     /// Damage loses the items behind it, and nothing else: those before it have shown to be whole.
@@ -134,7 +124,8 @@ impl MemoryFile {
 
     fn save_items(&self, store: &Store, now: Now, cancel: &AtomicBool) -> io::Result<bool> {
         let beside = self.beside(".tmp");
-        let mut file = BufWriter::with_capacity(BLOCK, create(&beside)?);
+        check_own(&beside)?;
+        let mut file = BufWriter::with_capacity(BLOCK, create_anew(&beside)?);
         file.write_all(MAGIC)?;
         let (mut items, mut result) = (0, Ok(()));
         let mut cursor = Cursor::default();
@@ -158,7 +149,7 @@ impl MemoryFile {
         file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         std::fs::rename(&beside, &self.path)?;
         let meta = Meta { settings: self.settings, items, cas_ceiling: store.cas_ceiling() };
-        std::fs::write(&beside, meta.text())?;
+        create_anew(&beside)?.write_all(meta.text().as_bytes())?;
         std::fs::rename(&beside, self.beside(".meta"))?;
         Ok(true)
     }
@@ -193,6 +184,39 @@ impl Meta {
         let [memory_limit, item_max, cas, items, cas_ceiling] = numbers;
         Some(Meta { settings: Settings { memory_limit, item_max, cas }, items, cas_ceiling })
     }
+}
+
+/// Refuses a file that is about to be emptied or replaced, and is none or has something else in it than what is written
+/// here.
+fn check_own(path: &Path) -> io::Result<()> {
+    let refuse = |why: &str| {
+        let message = format!("{} {why}; remove it, or give -e another file", path.display());
+        Err(io::Error::new(ErrorKind::InvalidData, message))
+    };
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_file() => {}
+        Ok(_) => return refuse("is no regular file"),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let mut beginning = Vec::new();
+    File::open(path)?.take(LONGEST_BEGINNING as u64).read_to_end(&mut beginning)?;
+    if beginning.is_empty()
+        || beginning.starts_with(MAGIC)
+        || beginning.starts_with(Meta::NAMES[0].as_bytes())
+    {
+        return Ok(());
+    }
+    refuse("holds something else than memcarp's items")
+}
+
+/// A file that is new, whatever stood there: a link is not followed, and nobody has it open.
+fn create_anew(path: &Path) -> io::Result<File> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// An empty file that only its user may read: everybody's items are to be in it.
@@ -387,6 +411,47 @@ mod tests {
             place.load(now());
             assert_eq!(std::fs::read(&place.1.path).expect("it is there"), b"");
         }
+    }
+
+    /// What stands where the items are written before they take the file's place.
+    #[test]
+    fn a_file_of_somebody_else_beside_it_is_not_emptied() {
+        let place = Place::new("foreign-beside");
+        let beside = place.1.beside(".tmp");
+        let store = Store::new(&OPTIONS);
+        put(&store, "k", b"v", |_| {});
+        std::fs::write(&beside, "to be kept").expect("the directory is there");
+        let told = [
+            place.1.load(&store, now()).expect_err("it is not one of ours"),
+            place.1.save(&store, now(), &AtomicBool::new(false)).expect_err("it is not one of ours"),
+        ];
+        for error in told {
+            assert!(error.to_string().contains("items.tmp holds something else"), "{error}");
+        }
+        assert_eq!(std::fs::read(&beside).expect("it is there"), b"to be kept");
+        std::fs::remove_file(&beside).expect("it is there");
+
+        // What cannot be read to its end is not waited for.
+        std::fs::create_dir(&beside).expect("the directory is there");
+        let error = place.1.load(&store, now()).expect_err("it is a directory");
+        assert!(error.to_string().contains("items.tmp is no regular file"), "{error}");
+        std::fs::remove_dir(&beside).expect("it is there");
+
+        // Of a server that was killed while it wrote; readable by others, which what is written now is not.
+        for own in [&[][..], &[&MAGIC[..], b"half an item"].concat(), b"memory_limit 6"] {
+            std::fs::write(&beside, own).expect("the directory is there");
+            std::fs::set_permissions(&beside, PermissionsExt::from_mode(0o644)).expect("it is ours");
+            place.save(&store, now());
+            let mode = std::fs::metadata(&place.1.path).expect("it is there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            assert!(value(&place.load(now()), "k", now()).is_some());
+        }
+        // A link is taken away, and where it leads to stays.
+        let target = place.0.join("target");
+        std::fs::write(&target, "").expect("the directory is there");
+        std::os::unix::fs::symlink(&target, &beside).expect("the directory is there");
+        place.save(&store, now());
+        assert_eq!(std::fs::read(&target).expect("it is there"), b"");
     }
 
     #[test]
