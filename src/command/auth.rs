@@ -1,6 +1,7 @@
 //! Who may come in: users with passwords or with hashes of such (`-Y`), and what they are asked. Waits for nobody.
 
 pub mod attempts;
+pub mod failed_logins;
 pub mod hash;
 
 use crate::config::file;
@@ -94,6 +95,12 @@ impl Users {
             true => Err(wrong(": no user; write user:password on each line".to_owned())),
             false => Ok(users),
         }
+    }
+
+    /// How many there are.
+    #[allow(clippy::len_without_is_empty)] // there is always one
+    pub fn len(&self) -> usize {
+        self.users.len()
     }
 
     fn nobody() -> Result<Users, &'static str> {

@@ -1,6 +1,7 @@
 //! What all workers share: the store, the settings that commands change, the counts, the connections, the watchers.
 
 use super::auth::attempts::{Asker, Attempts};
+use super::auth::failed_logins::FailedLogins;
 use super::auth::{Check, Done, Users, Verdict};
 use super::connections::Connections;
 use super::counts::{Counts, Totals};
@@ -13,6 +14,7 @@ use super::watch::{Classes, WatchHub, Watcher};
 use crate::config::{self, Config, Rules};
 use crate::store::{Eviction, Now, Options, Stats, Store};
 use parking_lot::{Mutex, RwLock};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -44,6 +46,7 @@ pub struct Engine {
     pub tls: TlsCounts,
     /// Who may try again to say who it is.
     pub attempts: Arc<Attempts>,
+    failed_logins: FailedLogins,
     /// How many workers wait with io_uring; the others with epoll.
     pub rings: AtomicUsize,
     /// Has a password checked; set by whoever has a thread for it.
@@ -108,6 +111,7 @@ impl Engine {
             oldest_live: AtomicU32::new(0),
             tls: TlsCounts::default(),
             attempts: Arc::default(),
+            failed_logins: FailedLogins::default(),
             rings: AtomicUsize::new(0),
             verify: OnceLock::new(),
             refresh_certificates: OnceLock::new(),
@@ -131,6 +135,18 @@ impl Engine {
             0 => "epoll",
             rings if rings < self.config.threads => "mixed",
             _ => "io_uring",
+        }
+    }
+
+    /// Whether the log is to tell of what fails for single clients (`-v`).
+    pub fn shows_debug(&self) -> bool {
+        self.verbosity.load(Ordering::Relaxed) > 0
+    }
+
+    /// Somebody has shown a wrong password, or was not listened to for too many of them.
+    pub fn note_failed_login(&self, who: impl fmt::Display, now: Now) {
+        if self.shows_debug() {
+            self.failed_logins.note(who, now);
         }
     }
 

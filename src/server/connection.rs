@@ -15,7 +15,6 @@ use mio::event::Event;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Instant;
 use tracing::{debug, trace};
@@ -115,7 +114,7 @@ impl Connection {
         let went = match self.serve(&mut desk, token, worker) {
             Ok(went) => went,
             Err(error) => {
-                if worker.server.engine.verbosity.load(Ordering::Relaxed) > 0 {
+                if worker.server.engine.shows_debug() {
                     debug!("<{} {} failed: {error}", self.entry.fd, self.entry.peer);
                 }
                 self.entry.set_close_reason(CloseReason::Error);

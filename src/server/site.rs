@@ -72,7 +72,9 @@ impl Site {
         }
         let Some((user, password)) = credentials(request) else { return Some(unauthorized()) };
         let (engine, now) = (&self.server.engine, self.server.clock.now());
+        let failed = || engine.note_failed_login(format_args!("{peer}, asking for metrics,"), now);
         if !engine.attempts.may_try(peer, now) {
+            failed();
             return Some(plain(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too many wrong passwords from this address\n",
@@ -83,6 +85,7 @@ impl Site {
                 auth::Answer::Yes => return None,
                 auth::Answer::No => {
                     engine.attempts.failed(peer, now);
+                    failed();
                     return Some(unauthorized());
                 }
                 auth::Answer::Unclear(check) => self.verdict(check, peer, now).await,
@@ -92,7 +95,10 @@ impl Site {
             if Arc::ptr_eq(&asked, &users) {
                 return match verdict {
                     Verdict::Accepted => None,
-                    Verdict::Refused => Some(unauthorized()),
+                    Verdict::Refused => {
+                        failed();
+                        Some(unauthorized())
+                    }
                     Verdict::Displaced => {
                         Some(plain(StatusCode::SERVICE_UNAVAILABLE, "too many clients are logging in\n"))
                     }

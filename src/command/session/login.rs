@@ -129,6 +129,10 @@ impl Session {
 
 fn refuse(error: Error, output: &mut Output, context: &Context<'_>) {
     context.counts.general.auth_errors.increment();
+    if matches!(error, Error::AuthenticationFailure) {
+        let connection = context.connection;
+        context.engine.note_failed_login(format_args!("<{} {}", connection.fd, connection.peer), context.now);
+    }
     put_error(error, output);
 }
 
