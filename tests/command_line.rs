@@ -303,12 +303,16 @@ fn a_file_of_users_keeps_others_out_and_is_read_again_at_hangup() {
         assert!(Instant::now() < deadline, "the file is not read again");
     }
     assert!(server.ask(alice).starts_with("CLIENT_ERROR authentication failure\r\n"));
+    let mut stderr = BufReader::new(server.process.stderr.take().unwrap());
+    let mut said = String::new();
+    stderr.read_line(&mut said).unwrap();
+    assert!(said.ends_with(" INFO -Y users read again: 1 user\n"), "{said}");
 
     // What cannot be read changes nothing.
     std::fs::write(server.directory.join("users"), "no colon\n").unwrap();
     server.signal("-HUP");
-    let mut said = String::new();
-    BufReader::new(server.process.stderr.as_mut().unwrap()).read_line(&mut said).unwrap();
+    said.clear();
+    stderr.read_line(&mut said).unwrap();
     assert!(said.contains("users line 1") && said.ends_with("the users stay as they were\n"), "{said}");
     assert_eq!(server.ask(carol), "STORED\r\nEND\r\n");
 }

@@ -154,7 +154,7 @@ pub const OPTIONS: &[Opt] = &[
     opt('D', "prefix-delimiter", Commands, "stats detail: count by prefix up to CHAR [:]",
         Needs("CHAR", Draft::prefix_delimiter)),
 
-    opt('d', "daemon", Process, "run in the background",
+    opt('d', "daemon", Process, "run in the background, with a log only under -v",
         Flag(|d, on| d.config.daemon = on)),
     opt('u', "user", Process, "user to run as, when started as root",
         Needs("USER", |d, v| set(&mut d.config.user, v.name().map(Some)))),

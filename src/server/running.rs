@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::warn;
+use tracing::{debug, warn};
 
 /// How long connections have, when the server is told to stop, to be sent what they are owed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -147,9 +147,13 @@ impl Running {
             self.runtime.spawn(tls_files::watch(self.server.clone()));
             // Weak, because the engine belongs to the server.
             let server = Arc::downgrade(&self.server);
-            let refresh = move || match server.upgrade().map(|server| server.refresh_certificates()) {
-                Some(Err(error)) => Err(format!("SERVER_ERROR {error}")),
-                _ => Ok(()),
+            let refresh = move || {
+                let Some(server) = server.upgrade() else { return Ok(()) };
+                server.refresh_certificates().map_err(|error| format!("SERVER_ERROR {error}"))?;
+                if server.engine.shows_debug() {
+                    debug!("certificates read again: a client asked for it");
+                }
+                Ok(())
             };
             self.server.engine.on_refresh_certificates(Box::new(refresh));
         }

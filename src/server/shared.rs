@@ -6,7 +6,7 @@ use super::error::Error;
 use super::limit::Limit;
 use super::tls::Tls;
 use super::worker::{Inbox, Order};
-use super::{METRICS_AUTH_FILE, read_users};
+use super::{METRICS_AUTH_FILE, log, read_users};
 use crate::command::Engine;
 use crate::command::auth::Users;
 use crate::config::{Config, Networks, file};
@@ -115,22 +115,20 @@ impl Server {
         self.present.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Reads again the files that may change while the server runs. One that cannot be read changes nothing.
+    /// Reads again the files that may change while the server runs, and says so. One that cannot be read changes nothing.
     pub(super) fn reload(&self) {
-        let stay = |error| warn!("{error}; the users stay as they were");
         let config = &self.engine.config;
-        match config.auth_file.as_deref().map(|path| read_users_again("-Y", path)) {
-            Some(Ok(users)) => self.engine.set_users(Some(users)),
-            Some(Err(error)) => stay(error),
-            None => {}
+        if let Some(users) = users_again("-Y", config.auth_file.as_deref()) {
+            self.engine.set_users(Some(users));
         }
-        match config.metrics_auth_file.as_deref().map(|path| read_users_again(METRICS_AUTH_FILE, path)) {
-            Some(Ok(users)) => *self.metrics_users.write() = Some(Arc::new(users)),
-            Some(Err(error)) => stay(error),
-            None => {}
+        if let Some(users) = users_again(METRICS_AUTH_FILE, config.metrics_auth_file.as_deref()) {
+            *self.metrics_users.write() = Some(Arc::new(users));
         }
-        if let Err(error) = self.refresh_certificates() {
-            warn!("{error}; the certificates stay as they were");
+        if self.tls.is_some() || self.metrics_tls.is_some() {
+            match self.refresh_certificates() {
+                Ok(()) => log(format_args!("certificates read again")),
+                Err(error) => warn!("{error}; the certificates stay as they were"),
+            }
         }
     }
 
@@ -155,6 +153,23 @@ impl Server {
     pub(super) fn fail(&self, error: Error) {
         self.failure.lock().get_or_insert(error);
         self.stop.notify_one();
+    }
+}
+
+/// The users of a file, if there is one and it can be read; says which of these it was.
+fn users_again(option: &'static str, path: Option<&Path>) -> Option<Users> {
+    let path = path?;
+    match read_users_again(option, path) {
+        Ok(users) => {
+            let count = users.len();
+            let noun = if count == 1 { "user" } else { "users" };
+            log(format_args!("{option} {} read again: {count} {noun}", path.display()));
+            Some(users)
+        }
+        Err(error) => {
+            warn!("{error}; the users stay as they were");
+            None
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
-use tracing::warn;
+use tracing::{debug, warn};
 
 /// What tells one state of some files from another, without reading them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,11 +42,14 @@ pub(super) async fn watch(server: Arc<Server>) {
     loop {
         ticks.tick().await;
         let now = stamps();
-        if now == seen
-            && all.iter().zip(&now).any(|(tls, now)| tls.tried() != *now)
-            && let Err(error) = server.refresh_certificates()
-        {
-            warn!("{error}; the certificates stay as they were");
+        if now == seen && all.iter().zip(&now).any(|(tls, now)| tls.tried() != *now) {
+            match server.refresh_certificates() {
+                Ok(()) if server.engine.shows_debug() => {
+                    debug!("certificates read again: their files have changed")
+                }
+                Ok(()) => {}
+                Err(error) => warn!("{error}; the certificates stay as they were"),
+            }
         }
         seen = now;
     }

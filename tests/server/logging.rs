@@ -9,7 +9,15 @@ struct Logged(Started);
 
 impl Logged {
     fn with(options: &[&str], journal: bool) -> Logged {
+        Logged::having(options, journal, &[])
+    }
+
+    /// With these files in its directory.
+    fn having(options: &[&str], journal: bool, files: &[(&str, &str)]) -> Logged {
         let (mut command, directory) = command(options);
+        for (name, text) in files {
+            std::fs::write(directory.join(name), text).unwrap();
+        }
         let log = File::create(directory.join("log")).unwrap();
         command.env_remove("JOURNAL_STREAM");
         // Only builds with debug assertions know it.
@@ -119,4 +127,30 @@ fn failed_connections_are_logged_when_asked() {
     drop(client);
     wait_until("the failure", || server.text().contains(" failed: "));
     assert!(server.text().starts_with("DEBUG <"), "{}", server.text());
+}
+
+/// By the address, with neither user nor password, which may be each other.
+#[test]
+fn failed_logins_are_logged_when_asked() {
+    for (verbose, told) in [(&["-Y", "users"][..], false), (&["-Y", "users", "-v"], true)] {
+        let server = Logged::having(verbose, true, &[("users", "ann:secret\n")]);
+        let mut client = server.0.connect();
+        let peer = client.stream.get_ref().local_addr().unwrap();
+        assert_eq!(client.say("set a 0 0 12\r\nhunter wrong\r\n"), "CLIENT_ERROR authentication failure\r\n");
+        assert_eq!(client.say("set a 0 0 10\r\nann secret\r\n"), "STORED\r\n");
+        let lines = server.at_end();
+        let failure = lines.iter().filter(|line| line.ends_with(" failed to log in")).collect::<Vec<_>>();
+        assert_eq!(failure.len(), usize::from(told), "{lines:?}");
+        assert!(failure.iter().all(|line| line.starts_with("DEBUG <") && line.contains(&peer.to_string())));
+        let text = lines.join("\n");
+        assert!(!["hunter", "wrong", "secret"].iter().any(|word| text.contains(word)), "{text}");
+    }
+}
+
+#[test]
+fn what_is_read_again_is_said() {
+    let server = Logged::having(&["-Y", "users"], true, &[("users", "ann:secret\nbob:word\n")]);
+    server.0.signal("-HUP");
+    wait_until("the users", || !server.text().is_empty());
+    assert_eq!(server.at_end()[0], "INFO -Y users read again: 2 users");
 }

@@ -131,8 +131,9 @@ fn in_the_background_it_serves_when_the_command_returns() {
 
 #[test]
 fn in_the_background_names_of_files_mean_what_they_meant() {
-    let (mut command, directory) = command(&["-d", "-s", "socket", "-P", "pid", "-Y", "users"]);
+    let (mut command, directory) = command(&["-d", "-v", "-s", "socket", "-P", "pid", "-Y", "users"]);
     std::fs::write(directory.join("users"), "alice:secret\n").unwrap();
+    command.stderr(std::fs::File::create(directory.join("log")).unwrap());
     assert_eq!(command.output().unwrap().status.code(), Some(0));
     let process: u32 = std::fs::read_to_string(directory.join("pid")).unwrap().trim().parse().unwrap();
     let socket = directory.join("socket");
@@ -140,6 +141,9 @@ fn in_the_background_names_of_files_mean_what_they_meant() {
     std::fs::write(directory.join("users"), "carol:word\n").unwrap();
     signal(process, "-HUP");
     wait_until("the new user", || connect().say("set auth 0 0 10\r\ncarol word\r\n") == "STORED\r\n");
+    // With -v standard error is kept, as memcached keeps it.
+    let log = || std::fs::read_to_string(directory.join("log")).unwrap();
+    wait_until("the log", || log().contains(" INFO -Y ") && log().contains("/users read again: 1 user\n"));
     signal(process, "-TERM");
     wait_until("its files to be gone", || !directory.join("pid").exists() && !socket.exists());
     std::fs::remove_dir_all(directory).unwrap();

@@ -295,7 +295,7 @@ fn a_health_check_speaks_tls() {
 #[test]
 fn new_certificates_are_taken_without_a_restart() {
     let authority = Authority::new();
-    let mut server = start(&authority, &[]);
+    let mut server = start(&authority, &["-v"]);
     let (process, stderr) = (server.process.id(), server.process.stderr.take().unwrap());
     let server = server;
     let shown = || {
@@ -310,8 +310,18 @@ fn new_certificates_are_taken_without_a_restart() {
     assert_eq!(staying.say("refresh_certs\r\n"), "OK\r\n");
     assert_eq!(shown(), second);
 
-    // What cannot be read changes nothing, and is told whoever asks: a client, or whoever changed the file.
+    // A client's wish and a file's change are told under -v, a signal always.
     let lines = lines(stderr);
+    let read_again = |level: &str, why: &str| {
+        let said = format!(" {level} certificates read again{why}");
+        // The files may have been seen to change before.
+        while !next_line(&lines).ends_with(&said) {}
+    };
+    read_again("DEBUG", ": a client asked for it");
+    signal(process, "-HUP");
+    read_again("INFO", "");
+
+    // What cannot be read changes nothing, and is told whoever asks: a client, or whoever changed the file.
     let told = || {
         let line = next_line(&lines);
         assert!(line.contains("WARN TLS: chain: "), "{line}");
@@ -327,6 +337,7 @@ fn new_certificates_are_taken_without_a_restart() {
     // Nobody has to say that a file has changed.
     let third = authority.issue(&server.directory);
     wait_until("the new certificate", || shown() == third);
+    read_again("DEBUG", ": their files have changed");
     assert!(is_served(&mut staying), "who is connected stays");
 }
 
