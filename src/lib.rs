@@ -49,7 +49,7 @@
 //!
 //! Each worker is a thread with its own connections, which never leave it, and waits for their sockets itself. A
 //! connection is a place in its worker's table; buffers and session are on a desk that it borrows while it has
-//! something to do, so an idle one costs about 160 bytes of resident memory. (A task of an asynchronous runtime, with
+//! something to do, so an idle one costs about 200 bytes of resident memory. (A task of an asynchronous runtime, with
 //! a socket registered there, takes 890.) One read and one write serve a batch of requests, and a connection
 //! that has had its share goes to the end of the line. What happens seldom (accepting, signals, draining) is
 //! asynchronous code on the main thread; one more thread does the store's maintenance.
