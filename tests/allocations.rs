@@ -8,7 +8,7 @@ use hot_path::Server;
 
 #[test]
 fn commands_allocate_nothing() {
-    let mut server = Server::new();
+    let mut server = Server::new(true);
     let cases = hot_path::cases();
     // The list of hot keys, a sample of all, is full sooner or later.
     (0..30).flat_map(|_| &cases).flat_map(|case| &case.batches).for_each(|batch| _ = server.batch(batch));

@@ -4,6 +4,7 @@ use memcarp::command::{Address, Connection, Context, Counts, Engine, Output, Ses
 use memcarp::config::Config;
 use memcarp::store::Now;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// One kind of traffic.
 pub struct Case {
@@ -12,6 +13,8 @@ pub struct Case {
     pub batches: Vec<Vec<u8>>,
     /// Commands of a batch, or keys of a multiget.
     pub operations: u64,
+    /// Whether service times are counted, as they are with metrics.
+    pub timed: bool,
 }
 
 /// A server without sockets, with one connection.
@@ -21,6 +24,8 @@ pub struct Server {
     connection: Connection,
     session: Session,
     output: Output,
+    /// When the batch has begun that is to be timed.
+    begun: Option<Instant>,
 }
 
 /// Keys that are there.
@@ -35,7 +40,9 @@ pub fn cases() -> Vec<Case> {
     let value = "v".repeat(32);
     vec![
         case("get, alone", 1, &mut |number| format!("get {}\r\n", key(number))),
+        timed(case("get, alone, timed", 1, &mut |number| format!("get {}\r\n", key(number)))),
         case("get", TOGETHER, &mut |number| format!("get {}\r\n", key(number))),
+        timed(case("get, timed", TOGETHER, &mut |number| format!("get {}\r\n", key(number)))),
         case("get, missed", TOGETHER, &mut |number| format!("get no:{}\r\n", key(number))),
         case("set", TOGETHER, &mut |number| format!("set {} 0 0 32\r\n{value}\r\n", key(number))),
         case("mg, quiet", TOGETHER, &mut |number| format!("mg {} k v q\r\n", key(number))),
@@ -54,6 +61,7 @@ pub fn cases() -> Vec<Case> {
                 })
                 .collect(),
             operations: 100,
+            timed: false,
         },
     ]
 }
@@ -62,7 +70,11 @@ fn case(name: &'static str, together: usize, command: &mut dyn FnMut(usize) -> S
     let mut batch = |batch: usize| {
         (0..together).map(|at| command(batch * together + at)).collect::<String>().into_bytes()
     };
-    Case { name, batches: (0..BATCHES).map(&mut batch).collect(), operations: together as u64 }
+    Case { name, batches: (0..BATCHES).map(&mut batch).collect(), operations: together as u64, timed: false }
+}
+
+fn timed(case: Case) -> Case {
+    Case { timed: true, ..case }
 }
 
 /// A key of 20 bytes.
@@ -72,13 +84,19 @@ fn key(number: usize) -> String {
 
 impl Server {
     /// A server that has what the cases ask for.
-    pub fn new() -> Server {
+    pub fn new(timed: bool) -> Server {
         let engine = Engine::new(Arc::new(Config::default()));
         let counts = engine.add_worker();
         let address = Address::Unix("hot path".into());
         let connection = Connection::new(7, address.clone(), Arc::new(address), 10);
-        let mut server =
-            Server { engine, counts, connection, session: Session::new(), output: Output::default() };
+        let mut server = Server {
+            engine,
+            counts,
+            connection,
+            session: Session::new(),
+            output: Output::default(),
+            begun: None,
+        };
         for number in 0..KEYS {
             let value = "v".repeat(32);
             server.batch(format!("set {} 0 0 32\r\n{value}\r\n", key(number)).as_bytes());
@@ -87,6 +105,8 @@ impl Server {
             // Ten digits now and after: a count that does not get longer.
             server.batch(format!("set count:{number} 0 0 10\r\n1000000000\r\n").as_bytes());
         }
+        // What comes before a batch is read with metrics and without: what is timed here has all begun now.
+        server.begun = timed.then(Instant::now);
         server
     }
 
@@ -100,6 +120,9 @@ impl Server {
             waker: &|| Box::new(|| {}),
         };
         let progress = self.session.on_bytes(batch, &mut self.output, &context);
+        if let Some(begun) = self.begun {
+            self.counts.distributions.served(&progress.served, begun.elapsed());
+        }
         assert!(progress.consumed == batch.len() && matches!(progress.step, Step::Read));
         let answered = self.output.pending();
         self.output.advance(answered);

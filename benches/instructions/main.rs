@@ -29,8 +29,8 @@ fn main() -> ExitCode {
 
 /// What valgrind looks at.
 fn run(name: &str) {
-    let mut server = Server::new();
     let case = hot_path::cases().into_iter().find(|case| case.name == name).expect("a case");
+    let mut server = Server::new(case.timed);
     // From the second time on an item is replaced where it lies.
     for batch in case.batches.iter().chain(&case.batches) {
         server.batch(batch);
