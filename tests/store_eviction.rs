@@ -144,6 +144,27 @@ fn a_scan_leaves_the_working_set_in_place() {
     }
 }
 
+/// Half as many again as fit, read in turn again and again: who goes by last use alone misses nearly each time, as
+/// the other policies do.
+#[test]
+fn of_a_loop_longer_than_memory_a_part_stays() {
+    let mut cache = Cache::new(LIMIT, Eviction::Ranked);
+    let (mut hits, rounds, items) = (0, 8, 105_000);
+    for round in 0..rounds {
+        for number in 0..items {
+            let key = format!("loop-{number}");
+            match cache.get(&key) {
+                Ok(_) => hits += usize::from(round >= rounds / 2),
+                Err(_) => assert!(cache.put(&key, 200, None)),
+            }
+            cache.millis += u64::from(number % 10 == 0);
+        }
+    }
+    let share = hits as f64 / f64::from(items * rounds / 2);
+    println!("{share:.3} of the reads hit");
+    assert!(share > 0.1, "{share:.3}");
+}
+
 #[test]
 fn a_large_value_finds_room_among_tiny_ones_and_tiny_ones_among_large() {
     for (eviction, tiny) in
