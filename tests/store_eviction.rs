@@ -332,6 +332,23 @@ fn overwriting_keeps_memory_live_at_a_bounded_cost() {
     cache.store.check();
 }
 
+/// A little more than fits, any of it replaced as often as any other: rather than copying more and more to make room,
+/// items go.
+#[test]
+fn copying_stays_bounded_when_a_little_more_is_replaced_than_fits() {
+    let mut cache = Cache::new(LIMIT, Eviction::default());
+    let mut random = 1u64;
+    for number in 0..1_000_000 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        cache.put(&format!("key-{}", (random >> 33) % 74_000), 140 + (random >> 50) as usize % 100, None);
+        cache.millis += u64::from(number % 10 == 0);
+    }
+    let stats = cache.stats();
+    let copied = stats.carried_bytes as f64 / stats.stored_bytes as f64;
+    println!("{copied:.2} bytes copied for one stored, {} evicted", stats.sum(|class| class.evicted));
+    assert!(copied < 3.7, "{copied} bytes copied for one stored");
+}
+
 /// What may be held is the longest item, 8 MiB here.
 #[test]
 fn values_that_go_while_they_are_read_count_until_readers_let_them_go() {
