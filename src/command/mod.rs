@@ -21,9 +21,6 @@ mod reply;
 mod report;
 pub mod session;
 mod stats;
-mod stats_classes;
-mod stats_memcarp;
-mod stats_settings;
 mod storing;
 #[cfg(test)]
 mod testing;

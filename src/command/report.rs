@@ -5,7 +5,7 @@
 use super::engine::Engine;
 use super::output::Output;
 use super::stats::{Lines, general};
-use super::{stats_classes, stats_memcarp, stats_settings};
+use super::stats::{classes, memcarp, settings};
 use crate::store::{CLASS_COUNT, Now};
 use std::collections::HashMap;
 
@@ -26,10 +26,10 @@ impl Report {
     pub fn of(engine: &Engine, now: Now) -> Report {
         Report {
             general: collect(|lines| general(lines, engine, now)),
-            settings: collect(|lines| stats_settings::put(lines, engine)),
-            items: collect(|lines| stats_classes::put_items(lines, engine, now)),
-            slabs: collect(|lines| stats_classes::put_slabs(lines, engine, now)),
-            memcarp: collect(|lines| stats_memcarp::put(lines, engine, now)),
+            settings: collect(|lines| settings::put(lines, engine)),
+            items: collect(|lines| classes::put_items(lines, engine, now)),
+            slabs: collect(|lines| classes::put_slabs(lines, engine, now)),
+            memcarp: collect(|lines| memcarp::put(lines, engine, now)),
         }
     }
 

@@ -1,11 +1,14 @@
 //! `stats` and its sub-commands: which there are, and what `stats` alone answers.
 
+pub(super) mod classes;
+pub(super) mod memcarp;
+pub(super) mod settings;
+
 use super::admin::Outcome;
 use super::dump::Dump;
 use super::engine::{Engine, MEMCACHED_VERSION};
 use super::output::Output;
 use super::session::Context;
-use super::{stats_classes, stats_memcarp, stats_settings};
 use crate::protocol::{Fields, parse_u64};
 use crate::store::{CLASS_COUNT, Now};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -38,15 +41,15 @@ pub(super) fn execute(mut arguments: Fields<'_>, output: &mut Output, context: &
             "END"
         }
         Some(b"settings") => {
-            stats_settings::put(Lines::new(output), engine);
+            settings::put(Lines::new(output), engine);
             "END"
         }
         Some(b"items") => {
-            stats_classes::put_items(Lines::new(output), engine, now);
+            classes::put_items(Lines::new(output), engine, now);
             "END"
         }
         Some(b"slabs") => {
-            stats_classes::put_slabs(Lines::new(output), engine, now);
+            classes::put_slabs(Lines::new(output), engine, now);
             "END"
         }
         Some(b"conns") => {
@@ -54,12 +57,12 @@ pub(super) fn execute(mut arguments: Fields<'_>, output: &mut Output, context: &
             "END"
         }
         Some(b"memcarp") => {
-            stats_memcarp::put(Lines::new(output), engine, now);
+            memcarp::put(Lines::new(output), engine, now);
             "END"
         }
         Some(b"hotkeys") if !engine.config.dump => "CLIENT_ERROR stats hotkeys not allowed",
         Some(b"hotkeys") => {
-            stats_memcarp::put_hot_keys(Lines::new(output), engine);
+            memcarp::put_hot_keys(Lines::new(output), engine);
             "END"
         }
         Some(b"sizes") if context.engine.config.track_sizes => return Outcome::Dump(Dump::sizes()),

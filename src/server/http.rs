@@ -1,11 +1,12 @@
 //! Metrics, status page and probes over HTTP: a thread of its own, so that whoever reads slowly stalls no client.
 //! Knows no answer.
 
+mod places;
+mod site;
+
 use super::error::Error;
-use super::http_places::{Place, Places};
 use super::listen;
 use super::shared::Server;
-use super::site::Site;
 use crate::config::{Config, MetricsListen};
 use crate::status::history::STEP;
 use hyper::Request;
@@ -25,6 +26,9 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 use tracing::warn;
+
+use places::{Place, Places};
+use site::Site;
 
 /// Sockets that wait to be served.
 pub(super) struct Bound(Vec<(TcpListener, SocketAddr)>);

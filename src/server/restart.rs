@@ -4,9 +4,10 @@
 //! server that did not stop in order, and may be older than what their clients have been told since. Items that name
 //! sources are left out.
 
+mod record;
+
 use super::error::Error;
 use super::log;
-use super::restart_record::{self as record, MAGIC};
 use crate::config::Config;
 use crate::store::{Cursor, Now, Store};
 use std::fs::{File, OpenOptions};
@@ -15,6 +16,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::warn;
+
+use record::MAGIC;
 
 /// Bytes read or written at once.
 const BLOCK: usize = 1 << 20;

@@ -8,7 +8,7 @@ use super::shared::{Secrets, Server};
 use super::transport::Transport;
 use super::verifier::Verifier;
 use super::worker::{self, Inbox, Order, Outset};
-use super::{http, maintenance, tls_files};
+use super::{http, maintenance, tls};
 use crate::command::{Address, Engine};
 use crate::config::Config;
 use std::io;
@@ -144,7 +144,7 @@ impl Running {
     fn let_clients_refresh_certificates(&self) {
         if self.server.tls.is_some() || self.server.metrics_tls.is_some() {
             self.server.note_certificates();
-            self.runtime.spawn(tls_files::watch(self.server.clone()));
+            self.runtime.spawn(tls::files::watch(self.server.clone()));
             // Weak, because the engine belongs to the server.
             let server = Arc::downgrade(&self.server);
             let refresh = move || {

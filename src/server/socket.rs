@@ -1,8 +1,9 @@
 //! A client's socket: reads and writes without waiting, and remembers what it is ready for. Knows no bytes' meaning.
 
+mod tls;
+
 use super::limit::Slot;
 use super::ring_socket::RingSocket;
-use super::tls_stream::TlsStream;
 use super::transport::Transport;
 use crate::command::{Engine, Output};
 use crate::store::Body;
@@ -15,6 +16,8 @@ use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::task::Poll;
+
+use tls::TlsStream;
 
 /// A client's socket, registered with its worker's poll.
 ///

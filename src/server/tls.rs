@@ -1,8 +1,9 @@
 //! TLS settings: certificates and keys read from files, and read again while the server runs. Knows no socket.
 
+pub(super) mod files;
+mod names;
+
 use super::error::Error;
-use super::tls_files::Stamps;
-use super::tls_names::Named;
 use crate::config::{self, ListenTls, file};
 use parking_lot::{Mutex, RwLock};
 use rustls::pki_types::pem::{self, PemObject};
@@ -14,6 +15,9 @@ use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, crypto};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use files::Stamps;
+use names::Named;
 
 /// TLS as the configuration wants it, with what was last read from its files.
 pub(super) struct Tls {

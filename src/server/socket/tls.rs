@@ -1,6 +1,6 @@
 //! One TLS connection over a socket that does not block: bytes in and out of a [`ServerConnection`]. Knows no settings.
 
-use super::socket::Ready;
+use super::Ready;
 use crate::command::Engine;
 use mio::net::TcpStream;
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};

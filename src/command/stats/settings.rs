@@ -1,13 +1,13 @@
 //! `stats settings`: what was asked for at start, and what commands have changed since. In memcached's order.
 
-use super::engine::Engine;
-use super::stats::Lines;
+use super::Lines;
+use crate::command::engine::Engine;
 use crate::config::{Listen, Port, Protocol};
 use std::fmt::{Display, Formatter};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
-pub(super) fn put(mut lines: Lines<'_>, engine: &Engine) {
+pub(in crate::command) fn put(mut lines: Lines<'_>, engine: &Engine) {
     let config = &engine.config;
     let inert = &config.inert;
     let tuning = engine.tuning.lock().clone();
@@ -157,8 +157,8 @@ impl Display for Inter<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Client;
     use super::*;
+    use crate::command::testing::Client;
     use crate::config::{Config, Tls};
 
     #[test]

@@ -1,6 +1,6 @@
 //! Certificate files that change on disk: looked at now and then, and read again when they have stopped changing.
 
-use super::shared::Server;
+use crate::server::shared::Server;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 
 /// What tells one state of some files from another, without reading them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Stamps(Vec<Option<Stamp>>);
+pub(in crate::server) struct Stamps(Vec<Option<Stamp>>);
 
 /// Device, inode, length, and the second and nanosecond of the last change of content or permissions.
 type Stamp = (u64, u64, u64, i64, i64);
@@ -33,7 +33,7 @@ fn stamp(path: &Path) -> Option<Stamp> {
 
 /// Reads certificates again when their files change, for as long as the server runs. Files that cannot be used change
 /// nothing, and are not tried again before they change.
-pub(super) async fn watch(server: Arc<Server>) {
+pub(in crate::server) async fn watch(server: Arc<Server>) {
     let all: Vec<_> = server.tls.iter().chain(&server.metrics_tls).collect();
     let stamps = || all.iter().map(|tls| tls.stamps()).collect::<Vec<_>>();
     let mut ticks = tokio::time::interval(EVERY);

@@ -1,11 +1,11 @@
 //! What HTTP requests are answered: metrics, the status page, probes. Knows no connection.
 
-use super::shared::Server;
 use crate::command::auth::{self, Check, Verdict};
 use crate::config::ListenTls;
 use crate::metrics;
 use crate::metrics::exposition::CONTENT_TYPE;
 use crate::metrics::process::Process;
+use crate::server::shared::Server;
 use crate::status::Status;
 use crate::status::history::{History, Sample};
 use crate::store::Now;

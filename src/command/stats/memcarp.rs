@@ -1,13 +1,13 @@
 //! `stats memcarp`: what memcached has no name for. Names may be added; those that are here stay.
 
-use super::dump::put_encoded;
-use super::engine::Engine;
-use super::hotkeys::ONE_IN;
-use super::stats::Lines;
+use super::Lines;
+use crate::command::dump::put_encoded;
+use crate::command::engine::Engine;
+use crate::command::hotkeys::ONE_IN;
 use crate::store::Now;
 use std::sync::atomic::Ordering::Relaxed;
 
-pub(super) fn put(mut lines: Lines<'_>, engine: &Engine, now: Now) {
+pub(in crate::command) fn put(mut lines: Lines<'_>, engine: &Engine, now: Now) {
     let store = engine.store_stats(now);
     lines.add("version", env!("CARGO_PKG_VERSION"));
     lines.add("transport", engine.transport());
@@ -40,7 +40,7 @@ pub(super) fn put(mut lines: Lines<'_>, engine: &Engine, now: Now) {
 
 /// `stats hotkeys`: the keys asked for most lately, each with its share of all lookups and by how much that may be too
 /// high. Keys are written as `lru_crawler metadump` writes them.
-pub(super) fn put_hot_keys(mut lines: Lines<'_>, engine: &Engine) {
+pub(in crate::command) fn put_hot_keys(mut lines: Lines<'_>, engine: &Engine) {
     let hottest = engine.hottest();
     lines.add("sampled", hottest.counted);
     lines.add("sampled_one_in", ONE_IN);
@@ -63,7 +63,7 @@ fn put_histogram(lines: &mut Lines<'_>, name: &str, counts: &[u64]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Client;
+    use crate::command::testing::Client;
     use crate::config::Config;
 
     #[test]

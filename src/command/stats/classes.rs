@@ -1,15 +1,15 @@
 //! `stats items` and `stats slabs`: counts by size class. Readers join the two by class, so both show the same classes:
 //! those that have items, or have counted anything. Memory is not laid out by class; pages are as memcached would need.
 
-use super::counts::{ClassTotals, Totals};
-use super::engine::Engine;
-use super::stats::Lines;
+use super::Lines;
+use crate::command::counts::{ClassTotals, Totals};
+use crate::command::engine::Engine;
 use crate::store::{CLASS_COUNT, ClassStats, Now, Stats, chunk_size};
 
 /// Bytes of one of memcached's pages.
 const PAGE: usize = 1 << 20;
 
-pub(super) fn put_items(mut lines: Lines<'_>, engine: &Engine, now: Now) {
+pub(in crate::command) fn put_items(mut lines: Lines<'_>, engine: &Engine, now: Now) {
     let maintainer = engine.config.inert.lru_maintainer;
     let temporary = engine.tuning.lock().temporary_ttl.is_some();
     let (store, totals) = (engine.store_stats(now), engine.totals());
@@ -56,7 +56,7 @@ pub(super) fn put_items(mut lines: Lines<'_>, engine: &Engine, now: Now) {
     }
 }
 
-pub(super) fn put_slabs(mut lines: Lines<'_>, engine: &Engine, now: Now) {
+pub(in crate::command) fn put_slabs(mut lines: Lines<'_>, engine: &Engine, now: Now) {
     let (store, totals) = (engine.store_stats(now), engine.totals());
     let mut active = 0;
     for class in shown(&store, &totals) {
@@ -112,7 +112,7 @@ fn shown<'s>(store: &'s Stats, totals: &'s Totals) -> impl Iterator<Item = usize
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Client;
+    use crate::command::testing::Client;
     use crate::config::{Config, Inert};
 
     #[test]
