@@ -18,10 +18,8 @@ use crate::protocol::{Code, Reply, Request};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub(crate) struct Node {
@@ -151,14 +149,9 @@ impl Node {
         }
         let began = Instant::now();
         let count = requests.len();
-        let (reply, receiver) = oneshot::channel();
-        let sent = self.send(lane, Work::Many { requests, quiet, reply }, deadline).await;
-        let replies = match sent {
-            Ok(()) => match timeout_at(deadline, receiver).await {
-                Ok(Ok(replies)) => replies,
-                Ok(Err(_)) => vec![Err(Error::new(ErrorKind::ConnectionLost)); count],
-                Err(_) => vec![Err(Error::new(ErrorKind::Timeout)); count],
-            },
+        let work = |reply| Work::Many { requests, quiet, reply };
+        let replies = match self.lanes[lane].ask(work, deadline).await {
+            Ok(replies) => replies,
             Err(error) => vec![Err(error); count],
         };
         let outcome: Vec<_> = replies
@@ -220,16 +213,8 @@ impl Node {
         deadline: Instant,
     ) -> Result<Reply, Error> {
         let began = Instant::now();
-        let (reply, receiver) = oneshot::channel();
-        let result = match self.send(lane, Work::One { request, reply }, deadline).await {
-            Ok(()) => match timeout_at(deadline, receiver).await {
-                Ok(Ok(result)) => result,
-                Ok(Err(_)) => Err(Error::new(ErrorKind::ConnectionLost)),
-                Err(_) => Err(Error::new(ErrorKind::Timeout)),
-            },
-            Err(error) => Err(error),
-        };
-        match result {
+        let result = self.lanes[lane].ask(|reply| Work::One { request, reply }, deadline).await;
+        match result.and_then(|reply| reply) {
             Ok(reply) => {
                 self.succeeded();
                 self.judge(reply)
@@ -238,21 +223,6 @@ impl Node {
                 self.request_failed(&error, began);
                 Err(error.at(&self.name))
             }
-        }
-    }
-
-    async fn send(&self, lane: usize, work: Work, deadline: Instant) -> Result<(), Error> {
-        let sender = self.lanes[lane].sender();
-        // Mostly there is room, and nothing to wait for.
-        let work = match sender.try_send(work) {
-            Ok(()) => return Ok(()),
-            Err(TrySendError::Full(work)) => work,
-            Err(TrySendError::Closed(_)) => return Err(Error::new(ErrorKind::ConnectionLost)),
-        };
-        match timeout_at(deadline, sender.send(work)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Error::new(ErrorKind::ConnectionLost)),
-            Err(_) => Err(Error::new(ErrorKind::Overloaded)),
         }
     }
 

@@ -3,10 +3,12 @@
 
 use super::connection::{Connection, Work};
 use super::{SharedConfig, transport};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::members::Address;
 use std::sync::{Arc, Mutex};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 /// Told once for each connection that could not be made or that broke under somebody.
 pub(crate) type OnFailure = Arc<dyn Fn(&Error) + Send + Sync>;
@@ -24,9 +26,39 @@ impl Lane {
         Lane { address, config, on_failure, sender: Mutex::new(None) }
     }
 
+    /// Has work done and waits for what comes of it, at most until `deadline`.
+    pub(crate) async fn ask<T>(
+        &self,
+        work: impl FnOnce(oneshot::Sender<T>) -> Work,
+        deadline: Instant,
+    ) -> Result<T, Error> {
+        let (reply, receiver) = oneshot::channel();
+        self.send(work(reply), deadline).await?;
+        match timeout_at(deadline, receiver).await {
+            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Err(_)) => Err(Error::new(ErrorKind::ConnectionLost)),
+            Err(_) => Err(Error::new(ErrorKind::Timeout)),
+        }
+    }
+
+    async fn send(&self, work: Work, deadline: Instant) -> Result<(), Error> {
+        let sender = self.sender();
+        // Mostly there is room, and nothing to wait for.
+        let work = match sender.try_send(work) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(work)) => work,
+            Err(TrySendError::Closed(_)) => return Err(Error::new(ErrorKind::ConnectionLost)),
+        };
+        match timeout_at(deadline, sender.send(work)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Error::new(ErrorKind::ConnectionLost)),
+            Err(_) => Err(Error::new(ErrorKind::Overloaded)),
+        }
+    }
+
     /// Where to put work. Must be called within a runtime, which then runs the lane; if that runtime has gone, the
     /// present one takes over.
-    pub(crate) fn sender(&self) -> mpsc::Sender<Work> {
+    fn sender(&self) -> mpsc::Sender<Work> {
         let mut sender = self.sender.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &*sender {
             Some(sender) if !sender.is_closed() => sender.clone(),

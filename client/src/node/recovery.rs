@@ -1,7 +1,7 @@
 //! How a member that failed comes up to date again: probes, and the changes it missed carried out.
 
 use super::Node;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::events::Event;
 use crate::health::chance;
 use crate::key::{Key, Ttl};
@@ -11,8 +11,7 @@ use bytes::Bytes;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// Missed keys deleted in one go when a member returns.
 const REPLAY_BATCH: usize = 500;
@@ -67,13 +66,9 @@ impl Node {
         let sent = self.state().journal.now();
         let delete = |&key: &&Key| Request::Delete(Delete { key: key.clone(), compare: None, stale: None });
         let requests = keys.iter().map(delete).collect();
-        let (reply, receiver) = oneshot::channel();
-        self.send(lane, Work::Many { requests, quiet: false, reply }, deadline).await?;
-        let replies = match timeout_at(deadline, receiver).await {
-            Ok(Ok(replies)) => replies,
-            Ok(Err(_)) => return Err(Error::new(ErrorKind::ConnectionLost).at(&self.name)),
-            Err(_) => return Err(Error::new(ErrorKind::Timeout).at(&self.name)),
-        };
+        let work = |reply| Work::Many { requests, quiet: false, reply };
+        let asked = self.lanes[lane].ask(work, deadline).await;
+        let replies = asked.map_err(|error| error.at(&self.name))?;
         for (key, reply) in keys.iter().zip(replies) {
             match reply {
                 Ok(Some(reply)) => drop(self.judge(reply)?),
