@@ -210,7 +210,8 @@ fn read(key: &'static str) -> Request {
 }
 
 fn write(key: &'static str, value: Bytes, ttl: Duration) -> Request {
-    Request::Store(Store { ttl: Ttl::After(ttl), ..Store::new(key.into(), Mode::Set, value, 0) })
+    let store = Store { ttl: Ttl::After(ttl), ..Store::new(key.into(), Mode::Set, value, 0) };
+    Request::Store(Box::new(store))
 }
 
 #[cfg(test)]

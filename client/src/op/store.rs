@@ -38,7 +38,7 @@ impl Stored {
 
 /// Stores a value: set, add, replace, append or prepend.
 #[derive(Clone, Debug)]
-pub struct Store(pub(crate) protocol::Store);
+pub struct Store(pub(crate) Box<protocol::Store>);
 
 impl Store {
     /// Stores whether or not the key exists.
@@ -67,7 +67,7 @@ impl Store {
     }
 
     fn new(key: Key, value: Value, mode: Mode) -> Store {
-        Store(protocol::Store::new(key, mode, value.bytes, value.flags))
+        Store(Box::new(protocol::Store::new(key, mode, value.bytes, value.flags)))
     }
 }
 

@@ -11,10 +11,14 @@ const COPY_BELOW: usize = 4096;
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
     Get(Get),
-    Store(Store),
+    /// Apart, or else every request would be as large, and requests are moved often.
+    Store(Box<Store>),
     Delete(Delete),
     Count(Count),
-    Touch { key: Key, ttl: Ttl },
+    Touch {
+        key: Key,
+        ttl: Ttl,
+    },
     Flush,
     Version,
     Stats(String),
@@ -123,10 +127,10 @@ impl Request {
     pub(crate) fn key(&self) -> Option<&Key> {
         match self {
             Request::Get(Get { key, .. })
-            | Request::Store(Store { key, .. })
             | Request::Delete(Delete { key, .. })
             | Request::Count(Count { key, .. })
             | Request::Touch { key, .. } => Some(key),
+            Request::Store(store) => Some(&store.key),
             Request::Flush | Request::Version | Request::Stats(_) => None,
         }
     }
