@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::protocol::{Dialect, Expected, Output, QuietReplies, Reply, ReplyParser, Request};
 use bytes::BytesMut;
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
@@ -112,7 +112,10 @@ pub(super) struct Connection {
     patience: Duration,
     /// How long a server that is to blame, but alive, is given to carry out what it has been sent.
     farewell: Duration,
+    /// Wakes the task to look after the server. Callers may be served without the task only while it is set.
     alarm: Option<Pin<Box<Sleep>>>,
+    /// What a caller that drove it has found wrong, for the task to act on.
+    broken: Option<Error>,
 }
 
 impl Connection {
@@ -136,15 +139,13 @@ impl Connection {
             patience: config.unresponsive_after,
             farewell: config.connect_timeout,
             alarm: None,
+            broken: None,
         }
     }
 
-    /// Serves until every sender is gone and every reply has come, or the connection fails; then everybody
-    /// in line learns why. An error is returned only if somebody was in line (a server may close an idle connection)
-    /// and the server is to blame.
-    pub(super) async fn run(mut self, first: Work, work: &mut mpsc::Receiver<Work>) -> Result<(), Error> {
-        self.accept(first);
-        let Err(error) = poll_fn(|cx| self.poll(cx, work)).await else { return Ok(()) };
+    /// Tells everybody in line why it ended. An error is returned only if somebody was in line (a server may close an
+    /// idle connection) and the server is to blame.
+    pub(super) async fn end(mut self, error: Error) -> Result<(), Error> {
         if self.waiting.is_empty() {
             return Ok(());
         }
@@ -176,7 +177,15 @@ impl Connection {
         self.stream.forget_unsent();
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, work: &mut mpsc::Receiver<Work>) -> Poll<Result<(), Error>> {
+    /// The task's turn: serves until every sender is gone and every reply has come, or the connection fails.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        work: &mut mpsc::Receiver<Work>,
+    ) -> Poll<Result<(), Error>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Err(error));
+        }
         loop {
             if self.waiting.is_empty() && self.output.is_empty() {
                 // What comes now is nobody's answer, and must not meet the next request.
@@ -204,6 +213,43 @@ impl Connection {
         }
     }
 
+    /// Whether somebody who asks now is alone, so that the task's turn is not worth waiting for.
+    pub(super) fn is_free(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.is_at_rest() || self.crowded || self.alarm.is_none() || self.broken.is_some() {
+            return false;
+        }
+        // What comes now is nobody's answer, and must not meet the next request.
+        match self.poll_read(cx) {
+            Poll::Ready(read) => {
+                self.broken = read.err();
+                false
+            }
+            Poll::Pending => true,
+        }
+    }
+
+    /// A caller's turn: writes what there is, and reads until everybody has been answered or nothing comes. False
+    /// if the connection failed, which is for the task to act on.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.broken.is_none() && !self.waiting.is_empty() {
+            let read = match self.poll_write(cx) {
+                Ok(()) => self.poll_read(cx),
+                Err(error) => Poll::Ready(Err(error)),
+            };
+            match read {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => self.broken = Some(error),
+                Poll::Pending => break,
+            }
+        }
+        self.broken.is_none()
+    }
+
+    /// Whether nobody waits and nothing is left to be written.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.waiting.is_empty() && self.output.is_empty() && self.flushed
+    }
+
     /// Takes what there is to send; true once nobody can send any more.
     fn poll_work(&mut self, cx: &mut Context<'_>, work: &mut mpsc::Receiver<Work>) -> bool {
         while self.owed < MAX_WAITING && self.output.len() < MAX_OUTPUT_BYTES {
@@ -216,7 +262,7 @@ impl Connection {
         false
     }
 
-    fn accept(&mut self, work: Work) {
+    pub(super) fn accept(&mut self, work: Work) {
         if work.is_abandoned() {
             return; // Not a byte of it has been queued.
         }
@@ -389,7 +435,7 @@ impl Connection {
 
     /// Gives up a server that owes an answer and has been silent, or busy with that one answer, for too long.
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if self.waiting.is_empty() {
+        if self.waiting.is_empty() && self.alarm.is_none() {
             return Poll::Pending;
         }
         loop {
@@ -397,6 +443,10 @@ impl Connection {
                 (self.silent_since + self.patience).min(self.due_since + self.patience * SLOWEST_ANSWER);
             let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
             ready!(alarm.as_mut().poll(cx));
+            if self.waiting.is_empty() {
+                self.alarm = None;
+                return Poll::Pending;
+            }
             if due <= Instant::now() {
                 return Poll::Ready(Err(Error::caused(
                     ErrorKind::ConnectionLost,

@@ -3,10 +3,11 @@
 use super::*;
 use crate::key::Key;
 use crate::net::ProtocolChoice;
+use crate::net::shared::{Shared, Turn, outcome};
 use crate::protocol::{Code, Delete};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader, DuplexStream, ReadBuf};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadBuf};
 
 struct Counting {
     stream: DuplexStream,
@@ -67,7 +68,9 @@ async fn what_comes_while_nothing_is_asked_is_not_the_next_answer() {
     let (first, answer) = work(0);
     let stream = Box::new(Counting { stream: near, writes: Arc::default() });
     let connection = Connection::new(stream, Dialect::Classic, &config());
-    let served = tokio::spawn(async move { (connection.run(first, &mut receiver).await, receiver) });
+    let served = tokio::spawn(async move {
+        (Arc::<Shared>::default().serve(connection, first, &mut receiver).await, receiver)
+    });
     far.write_all(b"DELETED\r\n").await.unwrap();
     assert_eq!(answer.await.unwrap().unwrap().code, Code::Done);
     tokio::task::yield_now().await; // It waits for more.
@@ -98,7 +101,7 @@ async fn callers_that_ask_together_are_written_together() {
         let (sender, mut receiver) = mpsc::channel(1024);
         let (first, answer) = work(0);
         let connection = Connection::new(stream, Dialect::Meta, &config);
-        tokio::spawn(async move { connection.run(first, &mut receiver).await });
+        tokio::spawn(async move { Arc::<Shared>::default().serve(connection, first, &mut receiver).await });
         assert_eq!(answer.await.unwrap().unwrap().code, Code::Done);
         let callers: Vec<_> = (0..100)
             .map(|_| {
@@ -120,4 +123,100 @@ async fn callers_that_ask_together_are_written_together() {
     let writes = writes.load(Ordering::Relaxed);
     println!("{writes} writes for 2001 requests");
     assert!(writes <= 200, "{writes} writes for 2001 requests");
+}
+
+/// A connection that has answered once, so that the next caller is alone on it; and the server's end.
+async fn idle() -> (Arc<Shared>, mpsc::Sender<Work>, DuplexStream, tokio::task::JoinHandle<Result<(), Error>>)
+{
+    let (near, mut far) = tokio::io::duplex(1 << 16);
+    let (sender, mut receiver) = mpsc::channel(8);
+    let stream = Box::new(Counting { stream: near, writes: Arc::default() });
+    let connection = Connection::new(stream, Dialect::Classic, &config());
+    let shared = Arc::<Shared>::default();
+    let (first, answer) = work(0);
+    let serving = shared.clone();
+    let task = tokio::spawn(async move { serving.serve(connection, first, &mut receiver).await });
+    tell(&mut far, "delete key:0").await;
+    assert_eq!(answer.await.unwrap().unwrap().code, Code::Done);
+    (shared, sender, far, task)
+}
+
+/// Reads a request and says it is done.
+async fn tell(far: &mut DuplexStream, request: &str) {
+    let mut line = vec![0; request.len() + 2];
+    far.read_exact(&mut line).await.unwrap();
+    assert_eq!(line, format!("{request}\r\n").as_bytes());
+    far.write_all(b"DELETED\r\n").await.unwrap();
+}
+
+type Answer = oneshot::Receiver<Result<Reply, Error>>;
+
+fn alone(shared: &Arc<Shared>, queue: &mpsc::Sender<Work>, number: usize) -> (Turn, Answer) {
+    let (work, answer) = work(number);
+    (shared.free(queue).expect("nobody else is there").take(work), answer)
+}
+
+#[tokio::test]
+async fn a_caller_that_is_alone_writes_and_reads_without_the_task() {
+    let (shared, queue, mut far, task) = idle().await;
+    let (turn, answer) = alone(&shared, &queue, 1);
+    assert!(shared.free(&queue).is_none(), "one is there");
+    let mut waits = Box::pin(outcome(Some(turn), answer));
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    assert!(waits.as_mut().poll(&mut context).is_pending());
+    // On one thread the task has had no turn.
+    tell(&mut far, "delete key:1").await;
+    let Poll::Ready(Ok(Ok(reply))) = waits.as_mut().poll(&mut context) else { panic!("it reads no answer") };
+    assert_eq!(reply.code, Code::Done);
+    assert!(!task.is_finished());
+}
+
+#[tokio::test]
+async fn what_a_caller_leaves_behind_is_read_before_the_next_answer() {
+    for polled in [false, true] {
+        let (shared, queue, mut far, _task) = idle().await;
+        let (turn, answer) = alone(&shared, &queue, 1);
+        let mut waits = Box::pin(outcome(Some(turn), answer));
+        if polled {
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            assert!(waits.as_mut().poll(&mut context).is_pending());
+        }
+        drop(waits);
+        assert!(shared.free(&queue).is_none(), "an answer is owed");
+        let (next, answer) = work(2);
+        queue.send(next).await.ok().unwrap();
+        tell(&mut far, "delete key:1").await;
+        let mut line = [0; 14];
+        far.read_exact(&mut line).await.unwrap();
+        assert_eq!(&line, b"delete key:2\r\n");
+        far.write_all(b"NOT_FOUND\r\n").await.unwrap();
+        assert_eq!(answer.await.unwrap().unwrap().code, Code::NotFound);
+    }
+}
+
+#[tokio::test]
+async fn a_caller_in_its_turn_is_told_when_somebody_else_comes() {
+    let (shared, queue, mut far, _task) = idle().await;
+    let (turn, answer) = alone(&shared, &queue, 1);
+    let first = tokio::spawn(outcome(Some(turn), answer));
+    tokio::task::yield_now().await;
+    let (second, answer) = work(2);
+    queue.send(second).await.ok().unwrap();
+    tokio::task::yield_now().await; // The task reads from now on.
+    tell(&mut far, "delete key:1").await;
+    assert_eq!(first.await.unwrap().unwrap().unwrap().code, Code::Done);
+    tell(&mut far, "delete key:2").await;
+    assert_eq!(answer.await.unwrap().unwrap().code, Code::Done);
+}
+
+#[tokio::test]
+async fn a_caller_in_its_turn_learns_why_the_connection_ended() {
+    let (shared, queue, far, task) = idle().await;
+    let (turn, answer) = alone(&shared, &queue, 1);
+    let mut waits = Box::pin(outcome(Some(turn), answer));
+    assert!(waits.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_pending());
+    drop(far); // The task does not hear of it.
+    let error = waits.await.unwrap().unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::ConnectionLost);
+    assert!(task.await.unwrap().is_err());
 }

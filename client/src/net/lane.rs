@@ -2,6 +2,7 @@
 //! connection ends, and waits for the next request. Tells of failures, and knows nothing of what follows from them.
 
 use super::connection::{Connection, Work};
+use super::shared::{Shared, outcome};
 use super::{SharedConfig, transport};
 use crate::error::{Error, ErrorKind};
 use crate::members::Address;
@@ -18,12 +19,17 @@ pub(crate) struct Lane {
     address: Address,
     config: SharedConfig,
     on_failure: OnFailure,
-    sender: Mutex<Option<mpsc::Sender<Work>>>,
+    entrance: Mutex<Option<Arc<Entrance>>>,
+}
+
+struct Entrance {
+    queue: mpsc::Sender<Work>,
+    shared: Arc<Shared>,
 }
 
 impl Lane {
     pub(crate) fn new(address: Address, config: SharedConfig, on_failure: OnFailure) -> Lane {
-        Lane { address, config, on_failure, sender: Mutex::new(None) }
+        Lane { address, config, on_failure, entrance: Mutex::new(None) }
     }
 
     /// Has work done and waits for what comes of it, at most until `deadline`.
@@ -33,40 +39,55 @@ impl Lane {
         deadline: Instant,
     ) -> Result<T, Error> {
         let (reply, receiver) = oneshot::channel();
-        self.send(work(reply), deadline).await?;
-        match timeout_at(deadline, receiver).await {
+        let entrance = self.entrance();
+        let turn = if let Some(free) = entrance.shared.free(&entrance.queue) {
+            Some(free.take(work(reply)))
+        } else {
+            entrance.room(deadline).await?.send(work(reply));
+            None
+        };
+        match timeout_at(deadline, outcome(turn, receiver)).await {
             Ok(Ok(outcome)) => Ok(outcome),
             Ok(Err(_)) => Err(Error::new(ErrorKind::ConnectionLost)),
             Err(_) => Err(Error::new(ErrorKind::Timeout)),
         }
     }
 
-    async fn send(&self, work: Work, deadline: Instant) -> Result<(), Error> {
-        let sender = self.sender();
-        // Mostly there is room, and nothing to wait for.
-        let work = match sender.try_send(work) {
-            Ok(()) => return Ok(()),
-            Err(TrySendError::Full(work)) => work,
-            Err(TrySendError::Closed(_)) => return Err(Error::new(ErrorKind::ConnectionLost)),
-        };
-        match timeout_at(deadline, sender.send(work)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Error::new(ErrorKind::ConnectionLost)),
-            Err(_) => Err(Error::new(ErrorKind::Overloaded)),
-        }
-    }
-
     /// Where to put work. Must be called within a runtime, which then runs the lane; if that runtime has gone, the
     /// present one takes over.
-    fn sender(&self) -> mpsc::Sender<Work> {
-        let mut sender = self.sender.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        match &*sender {
-            Some(sender) if !sender.is_closed() => sender.clone(),
+    fn entrance(&self) -> Arc<Entrance> {
+        let mut entrance = self.entrance.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match &*entrance {
+            Some(entrance) if !entrance.queue.is_closed() => entrance.clone(),
             _ => {
-                let (fresh, work) = mpsc::channel(self.config.queue);
-                tokio::spawn(serve(self.address.clone(), self.config.clone(), self.on_failure.clone(), work));
-                sender.insert(fresh).clone()
+                let (queue, work) = mpsc::channel(self.config.queue);
+                let shared = Arc::<Shared>::default();
+                tokio::spawn(serve(
+                    self.address.clone(),
+                    self.config.clone(),
+                    self.on_failure.clone(),
+                    shared.clone(),
+                    work,
+                ));
+                entrance.insert(Arc::new(Entrance { queue, shared })).clone()
             }
+        }
+    }
+}
+
+impl Entrance {
+    /// A place in the queue.
+    async fn room(&self, deadline: Instant) -> Result<mpsc::Permit<'_, Work>, Error> {
+        // Mostly there is some, and nothing to wait for.
+        match self.queue.try_reserve() {
+            Ok(permit) => return Ok(permit),
+            Err(TrySendError::Full(())) => {}
+            Err(TrySendError::Closed(())) => return Err(Error::new(ErrorKind::ConnectionLost)),
+        }
+        match timeout_at(deadline, self.queue.reserve()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(Error::new(ErrorKind::ConnectionLost)),
+            Err(_) => Err(Error::new(ErrorKind::Overloaded)),
         }
     }
 }
@@ -75,6 +96,7 @@ async fn serve(
     address: Address,
     config: SharedConfig,
     on_failure: OnFailure,
+    shared: Arc<Shared>,
     mut work: mpsc::Receiver<Work>,
 ) {
     while let Some(first) = work.recv().await {
@@ -84,7 +106,8 @@ async fn serve(
         match transport::connect(&address, &config).await {
             Ok((stream, dialect)) => {
                 // Everybody in line has been told; those still in the queue get a new connection.
-                if let Err(error) = Connection::new(stream, dialect, &config).run(first, &mut work).await {
+                let connection = Connection::new(stream, dialect, &config);
+                if let Err(error) = shared.serve(connection, first, &mut work).await {
                     on_failure(&error);
                 }
             }

@@ -2,6 +2,7 @@
 
 mod connection;
 mod lane;
+mod shared;
 mod transport;
 
 pub(crate) use connection::Work;
