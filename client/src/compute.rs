@@ -191,7 +191,6 @@ pub enum Origin {
 }
 
 /// Why there is no value.
-#[derive(Debug)]
 pub enum ComputeError<E> {
     /// `compute` failed. All callers in this process that waited for it share the error.
     Compute(Arc<E>),
@@ -213,6 +212,16 @@ impl<E: fmt::Display> fmt::Display for ComputeError<E> {
         match self {
             ComputeError::Compute(error) => write!(f, "the value could not be computed: {error}"),
             ComputeError::Cache(error) => error.fmt(f),
+        }
+    }
+}
+
+/// A sentence too, as far as `E` makes one: it is what a `main` that returns the error prints.
+impl<E: fmt::Debug> fmt::Debug for ComputeError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ComputeError::Compute(error) => write!(f, "the value could not be computed: {error:?}"),
+            ComputeError::Cache(error) => fmt::Display::fmt(error, f),
         }
     }
 }

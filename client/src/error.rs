@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// A request that got no outcome. A miss, a refused `add`, a lost compare-and-swap are outcomes, not errors.
 ///
 /// Errors are cheap to clone: one cause may fail many requests.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Error {
     kind: ErrorKind,
     member: Option<Arc<str>>,
@@ -165,6 +165,13 @@ impl fmt::Display for Error {
             Some(cause) => write!(f, ": {cause}"),
             None => Ok(()),
         }
+    }
+}
+
+/// The same sentence: it is what a `main` that returns the error prints.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -3,7 +3,7 @@
 mod support;
 
 use memcarp_client::Address;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::Once;
 use support::{Fake, Peer, peers_wanted};
 
@@ -18,15 +18,20 @@ fn build() {
     });
 }
 
-/// What an example prints.
-async fn output(example: &str, address: &Address) -> String {
+/// What becomes of an example.
+async fn run(example: &str, address: &Address) -> Output {
     let program = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples").join(example);
     let address = address.to_string();
     let run = move || {
         build();
         Command::new(&program).arg(address).output().unwrap_or_else(|e| panic!("{}: {e}", program.display()))
     };
-    let output = tokio::task::spawn_blocking(run).await.unwrap();
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+/// What an example prints.
+async fn output(example: &str, address: &Address) -> String {
+    let output = run(example, address).await;
     assert!(output.status.success(), "{example}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -63,6 +68,15 @@ async fn readme() {
     assert!(include_str!("../README.md").contains(&format!("```rust\n{code}```\n")));
     let fake = Fake::start().await;
     assert_eq!(output("readme", &fake.address).await, "stored: true\n7 bytes, Computed\n");
+}
+
+#[tokio::test]
+async fn a_program_that_fails_says_why_in_a_sentence() {
+    let output = run("readme", &Address::Unix("/no/such/socket".into())).await;
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "Error: /no/such/socket: cannot connect: No such file or directory (os error 2)\n"
+    );
 }
 
 #[tokio::test]

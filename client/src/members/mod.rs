@@ -247,7 +247,7 @@ impl TryFrom<Vec<Member>> for Members {
 }
 
 /// What is wrong with a member list, in words for whoever wrote it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct MembersError {
     message: String,
     line: Option<usize>,
@@ -266,6 +266,13 @@ impl MembersError {
     /// The line of a TOML file that is wrong, from 1; the text of the error begins with it.
     pub fn line(&self) -> Option<usize> {
         self.line
+    }
+}
+
+/// The same words: they are what a `main` that returns the error prints.
+impl fmt::Debug for MembersError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
