@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{Fake, Peer, eventually, members, peers_wanted};
+use support::{Fake, Papers, Peer, eventually, members, peers_wanted};
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct User<'a> {
@@ -214,36 +214,12 @@ async fn requests_and_members_are_counted() {
     );
 }
 
-/// An authority and a certificate it has signed for 127.0.0.1, as PEM.
-struct Papers {
-    authority: String,
-    certificate: String,
-    key: String,
-}
-
-fn papers() -> Papers {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-    let authority_key = KeyPair::generate().unwrap();
-    let mut authority = CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority_certificate = authority.self_signed(&authority_key).unwrap();
-    let issuer = Issuer::new(authority, authority_key);
-    let key = KeyPair::generate().unwrap();
-    let certificate =
-        CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-    Papers {
-        authority: authority_certificate.pem(),
-        certificate: certificate.pem(),
-        key: key.serialize_pem(),
-    }
-}
-
 #[tokio::test]
 async fn tls_to_a_server_that_wants_certificates_and_passwords() {
     if !peers_wanted() {
         return;
     }
-    let papers = papers();
+    let papers = Papers::new();
     let directory = support::scratch("tls");
     std::fs::create_dir(&directory).unwrap();
     let file = |name: &str, text: &str| {
@@ -280,7 +256,7 @@ async fn tls_to_a_server_that_wants_certificates_and_passwords() {
 
     let without = connect(Tls::new(papers.authority.as_bytes()).unwrap());
     assert!(without.get("big").strict().await.is_err(), "a client without a certificate got through");
-    let stranger = self::papers();
+    let stranger = Papers::new();
     let distrustful = connect(Tls::new(stranger.authority.as_bytes()).unwrap());
     let error = distrustful.get("big").strict().await.unwrap_err();
     assert!(*error.kind() == ErrorKind::Connect && error.to_string().contains("certificate"), "{error}");

@@ -3,12 +3,14 @@
 
 mod fake;
 mod namespace;
+mod papers;
 mod peer;
 mod script;
 mod wild;
 
 pub use fake::{Chaos, Fake};
 pub use namespace::Namespace;
+pub use papers::Papers;
 pub use peer::{Peer, peers_wanted, scratch};
 pub use script::{Does, Script, opaque};
 pub use wild::{Wild, builder, hit};
