@@ -4,12 +4,14 @@
 mod support;
 
 use memcarp_client::op::{Delete, Get, Store};
-use memcarp_client::{Address, Client, Discovery, ErrorKind, HealthPolicy, NearCachePolicy, Outcome, Ttl};
+use memcarp_client::{
+    Address, Client, Discovery, ErrorKind, HealthPolicy, NearCachePolicy, Outcome, Tls, Ttl,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{Does, Fake, Script, Wild, builder, eventually, hit, members, opaque};
+use support::{Does, Fake, Papers, Script, Wild, builder, eventually, hit, members, opaque};
 use tokio::sync::{Notify, watch};
 
 fn client(address: &Address) -> Client {
@@ -63,6 +65,54 @@ async fn what_was_sent_on_a_lost_connection_is_not_carried_out_after_what_is_sen
     assert!(client.set("k", "new").await.unwrap().is_stored());
     applied.notified().await;
     assert_ne!(*value.lock().unwrap(), Some("old"), "an old value came over a new one");
+}
+
+/// The server is gone again before TLS has been agreed upon.
+#[tokio::test]
+async fn a_tls_connection_that_is_reset_while_it_comes_back_loses_no_change() {
+    let papers = Papers::new();
+    let since_lost: Arc<Mutex<Vec<String>>> = Arc::default();
+    let server = Wild::start({
+        let (acceptor, since_lost) = (papers.acceptor(), since_lost.clone());
+        move |peer, number| {
+            let (acceptor, since_lost) = (acceptor.clone(), since_lost.clone());
+            async move {
+                if number == 1 {
+                    return peer.reset_after(b"\x16\x03\x03").await; // A record begins.
+                }
+                let mut peer = peer.secured(&acceptor).await;
+                peer.greet().await;
+                while let Some(line) = peer.line().await {
+                    if number > 1 {
+                        since_lost.lock().unwrap().push(line.clone());
+                    }
+                    match &line[..2] {
+                        "ms" if number == 0 => return,
+                        "mg" => peer.say(&hit(&line)).await,
+                        _ => peer.say(&format!("HD{}\r\n", opaque(&line))).await,
+                    }
+                }
+            }
+        }
+    })
+    .await;
+    let policy = HealthPolicy { first_probe: Duration::from_millis(20), ..HealthPolicy::default() };
+    let client = builder(&server.address)
+        .tls(Tls::new(papers.authority.as_bytes()).unwrap())
+        .connect_timeout(support::GENEROUS)
+        .health(policy)
+        .build()
+        .unwrap();
+    assert_eq!(client.get("k").strict().await.unwrap().unwrap().text(), Some("k"));
+    let lost = client.set("k", "v").await.unwrap_err();
+    assert!(*lost.kind() == ErrorKind::ConnectionLost && lost.may_have_happened(), "{lost}");
+    let reset = client.get("k").strict().await.unwrap_err();
+    assert!(reset.is_retryable() && !reset.may_have_happened(), "{reset}");
+    assert_eq!(reset.member(), Some("only"));
+    eventually("the member is back", || async { client.get("k").strict().await.is_ok() }).await;
+    let lines = since_lost.lock().unwrap();
+    let first = lines.iter().find(|line| line.split(' ').nth(1) == Some("k")).unwrap();
+    assert!(first.starts_with("md "), "read before the change was made good: {lines:?}");
 }
 
 /// The system would go on sending for minutes what the client has given up.

@@ -3,9 +3,11 @@
 use super::{GENEROUS, members, opaque};
 use memcarp_client::{Address, Builder, Client};
 use std::future::Future;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 pub struct Wild {
     pub address: Address,
@@ -47,9 +49,23 @@ impl Drop for Stopped {
 }
 
 /// The client's end of a connection, as the server sees it.
-pub struct Peer(BufReader<TcpStream>);
+pub struct Peer<S = TcpStream>(BufReader<S>);
 
 impl Peer {
+    /// The same under TLS, once the client has agreed to it.
+    pub async fn secured(self, acceptor: &TlsAcceptor) -> Peer<TlsStream<TcpStream>> {
+        Peer(BufReader::new(acceptor.accept(self.0.into_inner()).await.unwrap()))
+    }
+
+    /// Waits for the client to begin, says something and resets the connection.
+    pub async fn reset_after(mut self, bytes: &[u8]) {
+        self.0.fill_buf().await.unwrap();
+        self.0.write_all(bytes).await.unwrap();
+        self.0.get_ref().set_zero_linger().unwrap();
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     /// The next request line, its data block read and dropped; none at the end.
     pub async fn line(&mut self) -> Option<String> {
         let mut line = String::new();
