@@ -195,6 +195,7 @@ impl Connection {
             }
             let was_empty = self.output.is_empty();
             let finished = self.poll_work(cx, work);
+            let was_full = !self.has_room();
             // The first request since the last write, by one of several callers. The others get a turn before it is
             // written, or else a runtime that runs this task after every caller would have it write for every caller.
             let crowded = self.crowded || self.waiting.len() > 1;
@@ -207,7 +208,8 @@ impl Connection {
             if finished && self.waiting.is_empty() && self.output.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            if read.is_pending() {
+            // Work that there was no room for has not been asked for: nobody would tell of it.
+            if read.is_pending() && !(was_full && self.has_room()) {
                 return self.poll_alarm(cx);
             }
         }
@@ -250,9 +252,14 @@ impl Connection {
         self.waiting.is_empty() && self.output.is_empty() && self.flushed
     }
 
+    /// Whether more work may be taken.
+    fn has_room(&self) -> bool {
+        self.owed < MAX_WAITING && self.output.len() < MAX_OUTPUT_BYTES
+    }
+
     /// Takes what there is to send; true once nobody can send any more.
     fn poll_work(&mut self, cx: &mut Context<'_>, work: &mut mpsc::Receiver<Work>) -> bool {
-        while self.owed < MAX_WAITING && self.output.len() < MAX_OUTPUT_BYTES {
+        while self.has_room() {
             match work.poll_recv(cx) {
                 Poll::Ready(Some(work)) => self.accept(work),
                 Poll::Ready(None) => return true,

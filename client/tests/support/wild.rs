@@ -68,19 +68,29 @@ impl Peer {
 impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     /// The next request line, its data block read and dropped; none at the end.
     pub async fn line(&mut self) -> Option<String> {
-        let mut line = String::new();
-        if self.0.read_line(&mut line).await.ok()? == 0 {
-            return None;
-        }
-        let line = line.trim_end().to_owned();
+        let line = self.head().await?;
         let words: Vec<&str> = line.split(' ').collect();
         let block = match words[0] {
             "ms" => words[2].parse::<usize>().unwrap() + 2,
             "set" => words[4].parse::<usize>().unwrap() + 2,
             _ => 0,
         };
-        self.0.read_exact(&mut vec![0; block]).await.ok()?;
+        self.skip(block).await?;
         Some(line)
+    }
+
+    /// The next request line, its data block left unread.
+    pub async fn head(&mut self) -> Option<String> {
+        let mut line = String::new();
+        if self.0.read_line(&mut line).await.ok()? == 0 {
+            return None;
+        }
+        Some(line.trim_end().to_owned())
+    }
+
+    /// Reads that many bytes and drops them.
+    pub async fn skip(&mut self, bytes: usize) -> Option<()> {
+        self.0.read_exact(&mut vec![0; bytes]).await.ok().map(drop)
     }
 
     /// Says something; whether anybody listens is seen by the next `line`.
