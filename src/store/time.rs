@@ -72,11 +72,14 @@ impl Expiry {
         Expiry(NonZeroU32::new(start.saturating_add(seconds)))
     }
 
-    /// At a Unix time, by the wall clock as it is now.
+    /// When that second of Unix time begins, by the wall clock as it is now.
     pub fn at_unix(unix: u64, now: Now) -> Expiry {
         match unix.checked_sub(now.unix()) {
             None | Some(0) => Expiry::PAST,
-            Some(seconds) => Expiry::after(seconds.min(u64::from(u32::MAX)) as u32, now),
+            Some(seconds) => {
+                let seconds = seconds.min(u64::from(u32::MAX)) as u32;
+                Expiry(NonZeroU32::new(now.seconds().saturating_add(seconds)))
+            }
         }
     }
 
@@ -105,6 +108,17 @@ impl Expiry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// At whatever phase of a second it was stored, and not a moment later.
+    #[test]
+    fn at_a_unix_time_it_is_over_when_that_second_begins() {
+        for phase in [0, 1, 500, 999] {
+            let stored = Now::new(Now::EARLIEST + phase, 1_700_000_000);
+            let expiry = Expiry::at_unix(1_700_000_010, stored);
+            let later = |millis| Now::new(Now::EARLIEST + millis, 1_700_000_000 + millis / 1000);
+            assert!(!expiry.is_over(later(9_999)) && expiry.is_over(later(10_000)), "phase {phase}");
+        }
+    }
 
     /// The rule of the type's docs, at every phase of a second.
     #[test]
