@@ -270,6 +270,30 @@ fn the_store_goes_on_while_a_burst_or_what_was_flushed_is_cleared_away() {
     }
 }
 
+/// Background work may have a later clock than a batch of commands, and have doomed what these find: what they store is
+/// none of it.
+#[test]
+fn what_is_stored_by_an_earlier_clock_outlives_the_wiping() {
+    let mut cache = Cache::new(LIMIT, Eviction::default());
+    for _ in 0..2 {
+        for number in 0..20_000 {
+            cache.put(&format!("burst-{number}"), 100, Some(30));
+        }
+    }
+    let deadline = cache.millis + 31_000;
+    cache.millis = deadline;
+    cache.store.maintain(cache.now());
+    cache.millis = deadline - 2000;
+    for number in 0..20_000 {
+        assert!(cache.put(&format!("burst-{number}"), 100, Some(60)));
+    }
+    cache.millis = deadline;
+    cache.maintain();
+    let left = (0..20_000).filter(|number| cache.get(&format!("burst-{number}")).is_ok()).count();
+    assert_eq!(left, 20_000);
+    cache.store.check();
+}
+
 /// Of long values few are given back at once: the system takes long for each.
 #[test]
 fn long_values_that_have_expired_go_a_few_at_a_time() {

@@ -262,13 +262,14 @@ impl Shard {
         Some((Found { slot, location }, read?))
     }
 
-    /// Why the item at this location, with this header, may not be served, if it may not.
+    /// Why the item at this location, with this header, may not be served, if it may not. One in a doomed segment is
+    /// over by a later clock than a batch of commands may still have, and nothing may be written over it.
     #[inline]
     fn absence(&self, location: Location, header: &Header, now: Now) -> Option<Absent> {
         let (segment, record) = self.log.at(location);
         if segment.sequence < self.flushed_below {
             Some(Absent::Flushed)
-        } else if header.expiry().is_over(now) {
+        } else if header.expiry().is_over(now) || segment.is_doomed() {
             Some(Absent::Expired)
         } else {
             let named = header.sources(record);
