@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 /// Longest unit, unless the system's pages are longer.
 const LONGEST: usize = 16 << 10;
 
-/// Bytes of a unit, given those of a block: whole pages, and few beside a block, because the values that are shorter,
-/// and what is left of one that has been cut into units, go to the log and leave the end of a segment free.
+/// Bytes of a unit, given those of a block: whole pages, few beside a block, because the values that are shorter, and
+/// what is left of one that has been cut into units, go to the log and leave the end of a segment free; but not fewer,
+/// because a value in the log costs less beside its bytes.
 pub(super) fn unit_len(block_len: usize) -> usize {
     let page = page_len();
-    (block_len / 32).min(LONGEST).max(page).min(block_len)
+    (block_len / 8).min(LONGEST).max(page).min(block_len)
 }
 
 /// Bytes the system gives at a time.
