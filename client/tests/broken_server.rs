@@ -7,7 +7,8 @@ use memcarp_client::{Address, Client, ErrorKind, Outcome, ProtocolChoice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use support::{Does, Fake, Script, members, opaque};
+use support::{Does, Fake, Script, Wild, builder, members, opaque};
+use tokio::sync::Notify;
 
 fn client(address: &Address) -> Client {
     Client::builder()
@@ -270,4 +271,33 @@ async fn many_callers_and_a_server_that_closes_again_and_again() {
         caller.await.unwrap();
     }
     assert!(closed.load(Ordering::Relaxed) > 5);
+}
+
+/// A value longer than what is queued at once, refused before it has been read: who asks meanwhile is not forgotten.
+#[tokio::test]
+async fn a_long_value_that_is_refused_early_keeps_nobody_waiting() {
+    const LEN: usize = 20_000_000;
+    let asked = Arc::new(Notify::new());
+    let server = Wild::start({
+        let asked = asked.clone();
+        move |mut peer, _| {
+            let asked = asked.clone();
+            async move {
+                peer.greet().await;
+                peer.head().await;
+                peer.say("SERVER_ERROR object too large for cache\r\n").await;
+                asked.notified().await;
+                peer.skip(LEN + 2).await;
+                while let Some(line) = peer.line().await {
+                    peer.say(&support::hit(&line)).await;
+                }
+            }
+        }
+    })
+    .await;
+    let client = builder(&server.address).build().unwrap();
+    let refused = client.set("long", vec![b'v'; LEN]).await.unwrap_err();
+    assert!(matches!(refused.kind(), ErrorKind::Server(_)), "{refused}");
+    let (other, ()) = tokio::join!(client.get("other"), async { asked.notify_one() });
+    assert!(other.unwrap().is_some(), "it was asked before the rest of the value had left");
 }

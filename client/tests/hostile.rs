@@ -24,35 +24,6 @@ fn forsake(call: impl Future) {
     assert!(Box::pin(call).as_mut().poll(&mut context).is_pending());
 }
 
-/// A value longer than what is queued at once, refused before it has been read: who asks meanwhile is not forgotten.
-#[tokio::test]
-async fn a_long_value_that_is_refused_early_keeps_nobody_waiting() {
-    const LEN: usize = 20_000_000;
-    let asked = Arc::new(Notify::new());
-    let server = Wild::start({
-        let asked = asked.clone();
-        move |mut peer, _| {
-            let asked = asked.clone();
-            async move {
-                peer.greet().await;
-                peer.head().await;
-                peer.say("SERVER_ERROR object too large for cache\r\n").await;
-                asked.notified().await;
-                peer.skip(LEN + 2).await;
-                while let Some(line) = peer.line().await {
-                    peer.say(&hit(&line)).await;
-                }
-            }
-        }
-    })
-    .await;
-    let client = client(&server.address);
-    let refused = client.set("long", vec![b'v'; LEN]).await.unwrap_err();
-    assert!(matches!(refused.kind(), ErrorKind::Server(_)), "{refused}");
-    let (other, ()) = tokio::join!(client.get("other"), async { asked.notify_one() });
-    assert!(other.unwrap().is_some(), "it was asked before the rest of the value had left");
-}
-
 /// A server may take its time over what it has read on a connection that the client has given up.
 #[tokio::test]
 async fn what_was_sent_on_a_lost_connection_is_not_carried_out_after_what_is_sent_on_the_next() {

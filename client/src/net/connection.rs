@@ -196,8 +196,7 @@ impl Connection {
             let was_empty = self.output.is_empty();
             let finished = self.poll_work(cx, work);
             let was_full = !self.has_room();
-            // The first request since the last write, by one of several callers. The others get a turn before it is
-            // written, or else a runtime that runs this task after every caller would have it write for every caller.
+            // Of several callers the others get a turn before the first one's request is written: one write for all.
             let crowded = self.crowded || self.waiting.len() > 1;
             if was_empty && !self.output.is_empty() && crowded && !finished {
                 cx.waker().wake_by_ref();
@@ -252,7 +251,6 @@ impl Connection {
         self.waiting.is_empty() && self.output.is_empty() && self.flushed
     }
 
-    /// Whether more work may be taken.
     fn has_room(&self) -> bool {
         self.owed < MAX_WAITING && self.output.len() < MAX_OUTPUT_BYTES
     }
