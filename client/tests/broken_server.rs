@@ -7,7 +7,7 @@ use memcarp_client::{Address, Client, ErrorKind, Outcome, ProtocolChoice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use support::{Does, Fake, Script, Wild, builder, members, opaque};
+use support::{Does, Fake, Script, Wild, builder, hit, members};
 use tokio::sync::Notify;
 
 fn client(address: &Address) -> Client {
@@ -17,12 +17,6 @@ fn client(address: &Address) -> Client {
         .unresponsive_after(support::GENEROUS)
         .build()
         .unwrap()
-}
-
-/// A hit whose value is the key asked for.
-fn hit(line: &str) -> String {
-    let key = line.split(' ').nth(1).unwrap();
-    format!("VA {0} s{0}{1}\r\n{key}\r\n", key.len(), opaque(line))
 }
 
 /// Asks for two keys at once and sees that neither gets the other's value; then for a third.
@@ -289,7 +283,7 @@ async fn a_long_value_that_is_refused_early_keeps_nobody_waiting() {
                 asked.notified().await;
                 peer.skip(LEN + 2).await;
                 while let Some(line) = peer.line().await {
-                    peer.say(&support::hit(&line)).await;
+                    peer.say(&hit(&line)).await;
                 }
             }
         }
