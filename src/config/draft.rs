@@ -447,8 +447,7 @@ impl Draft {
                 return Err((&["ssl-allowed-names", "enable-ssl"], Error::new(USAGE, message)));
             }
             if self.ssl.chain_cert.is_some() || self.ssl.key.is_some() {
-                let message = "ssl_chain_cert and ssl_key do nothing without -Z (enable-ssl)";
-                self.warnings.push(Warning::Mistake(message.to_owned()));
+                self.doubt("ssl_chain_cert and ssl_key do nothing without -Z (enable-ssl)");
             }
             let mut listeners = self.config.listen.iter().zip(&self.listen_places);
             let prefixed = listeners.find(|(listen, _)| listen.tls != ListenTls::Inherit);

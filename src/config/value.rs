@@ -118,7 +118,7 @@ impl<'a> Value<'a> {
         let bytes = self.bytes();
         let length = match kind {
             "FACTOR" | "RATIO" => fraction_length(bytes),
-            "MODE" => bytes.iter().take_while(|digit| (b'0'..=b'7').contains(digit)).count(),
+            "MODE" => octal_length(bytes),
             _ => bytes.len() - whole(bytes)?.1.len(),
         };
         let (number, after) = bytes.split_at(length);
@@ -129,8 +129,8 @@ impl<'a> Value<'a> {
 
     /// As an octal file mode.
     pub fn mode(self) -> Result<u32, Error> {
-        let digits = self.bytes().iter().take_while(|digit| (b'0'..=b'7').contains(digit));
-        let mode = digits.fold(None, |mode: Option<u32>, digit| {
+        let digits = &self.bytes()[..octal_length(self.bytes())];
+        let mode = digits.iter().fold(None, |mode: Option<u32>, digit| {
             Some(mode.unwrap_or(0).saturating_mul(8).saturating_add(u32::from(digit - b'0')))
         });
         mode.filter(|&mode| mode <= 0o777)
@@ -153,6 +153,10 @@ fn whole(bytes: &[u8]) -> Option<(i64, &[u8])> {
         .iter()
         .fold(0i64, |number, digit| number.saturating_mul(10).saturating_add(sign * i64::from(digit - b'0')));
     Some((number, &digits[count..]))
+}
+
+fn octal_length(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|digit| (b'0'..=b'7').contains(digit)).count()
 }
 
 /// C's `atof` without its exponents and names: sign, digits, point, digits, and whatever follows.
