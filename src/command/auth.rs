@@ -97,9 +97,8 @@ impl Users {
         }
     }
 
-    /// How many there are.
-    #[allow(clippy::len_without_is_empty)] // there is always one
-    pub fn len(&self) -> usize {
+    /// How many there are, at least one.
+    pub fn count(&self) -> usize {
         self.users.len()
     }
 

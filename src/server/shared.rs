@@ -161,7 +161,7 @@ fn users_again(option: &'static str, path: Option<&Path>) -> Option<Users> {
     let path = path?;
     match read_users_again(option, path) {
         Ok(users) => {
-            let count = users.len();
+            let count = users.count();
             let noun = if count == 1 { "user" } else { "users" };
             log(format_args!("{option} {} read again: {count} {noun}", path.display()));
             Some(users)

@@ -491,7 +491,7 @@ const MAX_SHARDS: usize = 256;
 const DETACHED_PART: usize = 8;
 /// More than this much memory of a shard has no locations in the index.
 const SHARD_LIMIT_BITS: u32 = index::LOCATION_BITS - 2;
-/// A shard's memory is cut into at most about this many segments, and at least half of them. Much is lost at their ends.
+/// A shard's memory is cut into about this many segments, or half as many. With fewer, less is lost at their ends.
 const SEGMENTS: usize = 256;
 const MIN_SEGMENT: usize = 16 << 10;
 const MAX_SEGMENT: usize = 1 << 20;
