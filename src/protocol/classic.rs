@@ -93,13 +93,18 @@ pub struct Touch<'b> {
 }
 
 pub(super) fn get(keys: Fields<'_>, cas: bool) -> Result<Request<'_>, Refusal> {
-    at_least(keys, 1)?;
+    if keys.is_empty() {
+        return Err(Refusal::of(Error::BadFormat));
+    }
     Ok(Request::Get(Get { keys, cas, touch: None }))
 }
 
 pub(super) fn get_and_touch(mut fields: Fields<'_>, cas: bool) -> Result<Request<'_>, Refusal> {
-    at_least(fields, 2)?;
-    let exptime = fields.next().and_then(parse_i32).ok_or(Refusal::of(Error::BadExptime))?;
+    let exptime = fields.next();
+    if fields.is_empty() {
+        return Err(Refusal::of(Error::BadFormat));
+    }
+    let exptime = exptime.and_then(parse_i32).ok_or(Refusal::of(Error::BadExptime))?;
     Ok(Request::Get(Get { keys: fields, cas, touch: Some(exptime) }))
 }
 
@@ -157,10 +162,6 @@ pub(super) fn touch(mut fields: Fields<'_>) -> Result<Request<'_>, Refusal> {
         Some(exptime) => Ok(Request::Touch(Touch { key, exptime, noreply })),
         None => Err(Refusal::Answer { error: Error::BadExptime, swallow: 0, silent: noreply }),
     }
-}
-
-fn at_least(fields: Fields<'_>, count: usize) -> Result<(), Refusal> {
-    if fields.take(count).count() < count { Err(Refusal::of(Error::BadFormat)) } else { Ok(()) }
 }
 
 /// A key, one argument, and whether the last field is `noreply` (it may be the argument itself).

@@ -19,6 +19,11 @@ impl<'b> Fields<'b> {
         self.rest
     }
 
+    /// Whether there is no field left.
+    pub fn is_empty(&self) -> bool {
+        self.rest.iter().all(|&byte| byte == b' ')
+    }
+
     /// The fields before a closing `noreply`, and whether there was one.
     pub fn without_noreply(self) -> (Fields<'b>, bool) {
         let line = self.rest.trim_ascii_end_blanks();
