@@ -6,6 +6,7 @@ use crate::command::output::{Mark, Output};
 use crate::command::reply::put_error;
 use crate::protocol::{self, Error, Fields, MAX_PARTIAL_LINE};
 use crate::store::{Hash, Key};
+use smallvec::SmallVec;
 
 /// How much of an incomplete get line is waited for before its keys are answered as they come.
 const STREAM_KEYS_ABOVE: usize = Session::INPUT_LIMIT / 2;
@@ -35,18 +36,18 @@ impl Session {
         if rest.len() >= Session::INPUT_LIMIT { Flow::Stop(Step::Close) } else { Flow::Stop(Step::Read) }
     }
 
-    /// Answers keys up to the line end, or as far as they have come, or until the output is full. A key that is too
-    /// long takes back what was answered since `start`, if nothing of it can have been written.
+    /// Answers keys up to the line end, if that has come, or as far as they have come, or until the output is full. A
+    /// key that is too long takes back what was answered since `start`, if nothing of it can have been written.
     pub(super) fn on_keys(
         &mut self,
         getting: Getting,
         start: Option<Mark>,
+        line_end: Option<usize>,
         input: &mut Input<'_>,
         output: &mut Output,
         context: &Context<'_>,
     ) -> Flow {
         let rest = input.rest();
-        let line_end = memchr::memchr(b'\n', rest);
         let line = &rest[..line_end.unwrap_or(rest.len())];
         let line = if line_end.is_some() { line.strip_suffix(b"\r").unwrap_or(line) } else { line };
         let mut keys = Fields::new(line);
@@ -111,15 +112,14 @@ const AHEAD: usize = 32;
 /// several at once.
 struct Ahead {
     is_worth_it: bool,
-    hashes: [Hash; AHEAD],
+    hashes: SmallVec<[Hash; AHEAD]>,
     at: usize,
-    count: usize,
 }
 
 impl Ahead {
     fn new(context: &Context<'_>) -> Ahead {
         let is_worth_it = context.engine.store.is_larger_than_cache();
-        Ahead { is_worth_it, hashes: [Hash::default(); AHEAD], at: 0, count: 0 }
+        Ahead { is_worth_it, hashes: SmallVec::new(), at: 0 }
     }
 
     /// The hash of `key`, with which `fields` begin. To be asked for each key of the line in turn.
@@ -128,15 +128,12 @@ impl Ahead {
         if !self.is_worth_it {
             return store.hash(key);
         }
-        if self.at == self.count {
+        if self.at == self.hashes.len() {
             self.at = 0;
-            self.count = 0;
-            for (hash, key) in self.hashes.iter_mut().zip(fields.filter_map(Key::new)) {
-                *hash = store.hash(key);
-                self.count += 1;
-            }
-            if self.count > 1 {
-                store.prefetch(&self.hashes[..self.count]);
+            self.hashes.clear();
+            self.hashes.extend(fields.filter_map(Key::new).map(|key| store.hash(key)).take(AHEAD));
+            if self.hashes.len() > 1 {
+                store.prefetch(&self.hashes);
             }
         }
         self.at += 1;

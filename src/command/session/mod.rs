@@ -157,7 +157,8 @@ impl Session {
                 State::Ready => self.on_line(&mut input, output, context),
                 State::Getting(getting) => {
                     let getting = *getting;
-                    self.on_keys(getting, None, &mut input, output, context)
+                    let line_end = memchr::memchr(b'\n', input.rest());
+                    self.on_keys(getting, None, line_end, &mut input, output, context)
                 }
                 State::SkippingLine => self.on_skipped_line(&mut input),
                 State::Receiving(_) => self.on_block(&mut input, output, context),
@@ -284,9 +285,11 @@ impl Session {
         input.served(Service::of(&request));
         if let Request::Get(get) = request {
             // The keys go on being keys when the output fills up half-way.
-            input.at += line.len() - get.keys.rest().len();
+            let before_keys = line.len() - get.keys.rest().len();
+            input.at += before_keys;
             let getting = Getting { cas: get.cas, touch: get.touch };
-            return self.on_keys(getting, Some(output.mark()), input, output, context);
+            let start = Some(output.mark());
+            return self.on_keys(getting, start, Some(end - before_keys), input, output, context);
         }
         input.at += end + 1;
         self.execute(request, input, output, context)
