@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::common::{Connection, fresh_directory, peers, wait_for};
 use crate::http::{ask, get, start};
 
-/// Enough lookups of one key for a sample of one in 64.
+/// Enough lookups of one key for a sample of one in 128.
 fn ask_often(client: &mut Connection, key: &str) {
     client.send(format!("mg {key}\r\n").repeat(5000) + "mn\r\n");
     client.read_until(b"MN\r\n");

@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn hot_keys_are_told_unless_keys_may_not_be_listed() {
         let mut client = Client::new(Config::default());
-        assert_eq!(client.say("stats hotkeys"), "STAT sampled 0|STAT sampled_one_in 64|END|");
+        assert_eq!(client.say("stats hotkeys"), "STAT sampled 0|STAT sampled_one_in 128|END|");
         for _ in 0..2000 {
             client.say("get a%b");
         }
@@ -80,7 +80,7 @@ mod tests {
         );
         assert!(!answer.starts_with("STAT sampled 0|"), "{answer}");
         client.say("stats reset");
-        assert_eq!(client.say("stats hotkeys"), "STAT sampled 0|STAT sampled_one_in 64|END|");
+        assert_eq!(client.say("stats hotkeys"), "STAT sampled 0|STAT sampled_one_in 128|END|");
         let mut client = Client::new(Config { dump: false, ..Config::default() });
         assert_eq!(client.say("stats hotkeys"), "CLIENT_ERROR stats hotkeys not allowed|");
     }
