@@ -6,6 +6,7 @@ use super::watch::Classes;
 use crate::store::{Absent, Expiry, Key, Lookup, class_of};
 
 /// Tells of a lookup, whatever it is for, and passes it on. Every command looks up each of its keys once.
+#[inline]
 pub(super) fn lookup<'a, 'i>(key: Key<'_>, lookup: Lookup<'a, 'i>, context: &Context<'_>) -> Lookup<'a, 'i> {
     context.counts.hot_keys.asked(key.as_bytes());
     if context.engine.watch.wants(Classes::FETCHERS) {

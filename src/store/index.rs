@@ -113,7 +113,8 @@ impl Index {
     /// The slot of this hash whose location satisfies `matches`.
     #[inline]
     pub fn find(&self, hash: u64, mut matches: impl FnMut(Location) -> bool) -> Option<(Slot, Location)> {
-        let tag = hash >> LOCATION_BITS;
+        // Slots of this tag lie above it by their locations; none of them is 0, nor is any other slot but an empty one.
+        let tag = hash & !LOCATION_MASK;
         let region_id = self.region_of(hash);
         let region = &self.regions[region_id as usize];
         let capacity = region.capacity();
@@ -122,12 +123,11 @@ impl Index {
             let page = self.page(region.pages[position / PAGE_SLOTS]);
             for bytes in &page[position % PAGE_SLOTS..] {
                 let slot = u64::from_le_bytes(*bytes);
-                // An empty slot is 0, and its tag is not above any other.
-                if slot == 0 || slot >> LOCATION_BITS > tag {
+                if slot == 0 || slot > tag | LOCATION_MASK {
                     return None;
                 }
-                if slot >> LOCATION_BITS == tag {
-                    let location = Location(slot & LOCATION_MASK);
+                if slot > tag {
+                    let location = Location(slot - tag);
                     if matches(location) {
                         return Some((Slot { region: region_id, position: position as u32 }, location));
                     }
@@ -463,6 +463,22 @@ mod tests {
             let hash = hasher.hash_one(item);
             assert!(index.find(hash, |location| location.0 == item).is_some());
             assert!(index.find(hash, |_| false).is_none());
+        }
+    }
+
+    #[test]
+    fn tells_neighbouring_tags_apart_from_the_lowest_to_the_highest() {
+        let mut index = index();
+        let last = (1u64 << TAG_BITS) - 1;
+        let hash = |tag: u64| tag << LOCATION_BITS | 0x1234;
+        for tag in [0, 1, 2, last - 1, last] {
+            let missing = index.find(hash(tag), |_| true);
+            assert_eq!(missing, None, "tag {tag:x}");
+            for location in [1, LOCATION_MASK] {
+                assert!(index.insert(hash(tag), Location(location)));
+                let (_, found) = index.find(hash(tag), |other| other.0 == location).unwrap();
+                assert_eq!(found, Location(location));
+            }
         }
     }
 

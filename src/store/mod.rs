@@ -185,7 +185,7 @@ impl Store {
         let sources = Arc::new(Sources::new(pool.clone(), options.no_evictions, sources::MAX_REMEMBERED));
         let hasher = RandomState::new();
         let shard = |shard: usize| {
-            let cas_space = CasSpace { shard: shard as u64, shard_bits: count.trailing_zeros() };
+            let cas_space = CasSpace::new(shard, count, block_len);
             let (pool, sources, hasher) = (pool.clone(), sources.clone(), hasher.clone());
             Mutex::new(Shard::new(pool, sources, hasher, cas_space, inline_limit, options))
         };

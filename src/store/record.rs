@@ -49,9 +49,11 @@ pub(super) const MOST_USES: u8 = 3;
 const FIXED: usize = 4;
 
 /// Longest possible header.
-#[cfg(test)]
 pub(super) const MAX_HEADER: usize =
     FIXED + 3 + 2 + 8 + 4 + 4 + 8 + 2 + 8 + 8 * super::sources::MAX_REMEMBERED;
+
+// The places in a [`Header`] are of 16 bits.
+const _: () = assert!(MAX_HEADER + super::MAX_KEY_LEN <= u16::MAX as usize);
 
 /// Shortest possible record.
 #[cfg(test)]
@@ -69,10 +71,10 @@ pub(super) struct Header {
     version: u8,
     body: BodyPlace,
     /// Where the sources begin; they end at `key_at`.
-    sources_at: usize,
-    key_at: usize,
-    value_at: usize,
-    end: usize,
+    sources_at: u16,
+    key_at: u16,
+    value_at: u16,
+    end: u32,
 }
 
 /// Where all but the end of a long value is.
@@ -159,32 +161,33 @@ impl Header {
                 header.cas = u64::from_le_bytes(take(record, &mut at));
             }
         }
-        header.sources_at = at;
+        header.sources_at = at as u16;
         if header.extra & EXTRA_SOURCES != 0 {
             at += Named::at(&record[at..]).bytes().len();
         }
-        header.key_at = at;
-        header.value_at = at + usize::from(record[1]);
-        header.end = header.value_at + value_len;
+        header.key_at = at as u16;
+        at += usize::from(record[1]);
+        header.value_at = at as u16;
+        header.end = (at + value_len) as u32;
         header
     }
 
     pub fn key<'r>(&self, record: &'r [u8]) -> &'r [u8] {
-        &record[self.key_at..self.value_at]
+        &record[self.key_at.into()..self.value_at.into()]
     }
 
     /// The value, or of a long one the end.
     pub fn value<'r>(&self, record: &'r [u8]) -> &'r [u8] {
-        &record[self.value_at..self.end]
+        &record[self.value_at.into()..self.len()]
     }
 
     pub fn key_len(&self) -> usize {
-        self.value_at - self.key_at
+        (self.value_at - self.key_at).into()
     }
 
     /// Bytes of the whole value.
     pub fn value_len(&self) -> usize {
-        self.end - self.value_at + self.body.len as usize
+        self.len() - usize::from(self.value_at) + self.body.len as usize
     }
 
     pub fn body(&self) -> BodyPlace {
@@ -193,12 +196,12 @@ impl Header {
 
     /// Bytes of the whole record.
     pub fn len(&self) -> usize {
-        self.end
+        self.end as usize
     }
 
     /// Bytes of the record and of the body.
     pub fn weight(&self) -> usize {
-        self.end + self.body.len as usize
+        self.len() + self.body.len as usize
     }
 
     pub fn expiry(&self) -> Expiry {
@@ -219,9 +222,14 @@ impl Header {
         self.flags & CAS != 0
     }
 
+    /// Whether it was derived from anything.
+    pub fn names_sources(&self) -> bool {
+        self.extra & EXTRA_SOURCES != 0
+    }
+
     /// What it was derived from, if anything.
     pub fn sources<'r>(&self, record: &'r [u8]) -> Option<Named<'r>> {
-        (self.extra & EXTRA_SOURCES != 0).then(|| Named::at(&record[self.sources_at..self.key_at]))
+        self.names_sources().then(|| Named::at(&record[self.sources_at.into()..self.key_at.into()]))
     }
 
     /// How often it was replaced where it lies; `None` if that is not counted, and so cannot be.
@@ -283,7 +291,7 @@ impl Header {
         if self.deadline == 0 {
             return false;
         }
-        let at = self.sources_at
+        let at = usize::from(self.sources_at)
             - if self.flags & CAS == CAS_STORED { 8 } else { 0 }
             - if self.extra & EXTRA_CLIENT_FLAGS != 0 { 4 } else { 0 }
             - 4;
@@ -401,7 +409,7 @@ mod tests {
             let mut bytes = vec![0xaa; draft.len()];
             draft.write(&mut bytes, 990);
             let Found::Live(header) = find(&bytes) else { panic!("dead") };
-            prop_assert!(bytes.len() >= MIN_RECORD && header.key_at <= MAX_HEADER);
+            prop_assert!(bytes.len() >= MIN_RECORD && usize::from(header.key_at) <= MAX_HEADER);
             prop_assert_eq!(header.len(), bytes.len());
             let back = header.draft(&bytes, 990);
             prop_assert_eq!(back.value, [&value[..], &[]]);

@@ -1,44 +1,29 @@
 //! The log of one shard: records appended to open segments, and what is counted of each segment. Knows no index.
 
+mod cas;
+mod place;
+
+use super::Now;
 use super::deadlines::Deadlines;
 use super::index::Location;
 use super::pool::{Block, Pool};
 use super::record::{self, Draft, Found, Header};
-use super::{Expiry, Now};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+pub(super) use cas::CasSpace;
+pub(super) use place::Place;
+
+use place::GROUPS;
+
 /// Queues of segments; the eviction policy says what each is for.
 pub(super) const QUEUES: usize = 2;
-
-/// Groups of items by how long they have to live, so that the items of a segment end at about the same time.
-const GROUPS: usize = 5;
 
 /// Where in a segment the first record begins: not at 0, so that no location is 0.
 pub(super) const FIRST: usize = 8;
 
 /// Seconds that outdated items nobody asks for may take up memory, about, unless it is needed.
 const OUTDATED_INTERVAL: u32 = 60;
-
-/// What an item is appended to: the open segment of this queue, for items that live about this long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub queue: u8,
-    group: u8,
-}
-
-impl Place {
-    pub fn new(queue: u8, expiry: Expiry, now: Now) -> Place {
-        let group = match expiry.remaining(now) {
-            Some(0..64) => 4,
-            Some(64..1024) => 3,
-            Some(1024..16_384) => 2,
-            Some(_) => 1,
-            None => 0,
-        };
-        Place { queue, group }
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -124,16 +109,9 @@ impl Segment {
 
     /// Seconds between two looks for expired items among others.
     pub fn look_interval(&self) -> u32 {
-        let interval = [600, 600, 60, 8, 2][usize::from(self.place.group)];
+        let interval = self.place.look_interval();
         if self.names_sources { interval.min(OUTDATED_INTERVAL) } else { interval }
     }
-}
-
-/// CAS values from places: unique among all items and shards, and higher for what is opened later.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct CasSpace {
-    pub shard: u64,
-    pub shard_bits: u32,
 }
 
 #[derive(Debug)]
@@ -207,11 +185,17 @@ impl Log {
         Location(u64::from(segment) << self.offset_bits | offset as u64)
     }
 
+    #[inline]
+    pub fn segment_of(&self, location: Location) -> &Segment {
+        let (id, _) = self.split(location);
+        self.segments[id as usize].as_ref().expect("a location is in a segment")
+    }
+
     /// The segment of a location, and the bytes from there on.
     #[inline]
     pub fn at(&self, location: Location) -> (&Segment, &[u8]) {
-        let (id, offset) = self.split(location);
-        let segment = self.segments[id as usize].as_ref().expect("a location is in a segment");
+        let (_, offset) = self.split(location);
+        let segment = self.segment_of(location);
         (segment, segment.record(offset))
     }
 
@@ -221,18 +205,20 @@ impl Log {
         self.segments[id as usize].as_mut().expect("a location is in a segment")
     }
 
-    /// The CAS value an item at this location has if none is stored with it: each time it is replaced where it lies
-    /// gives it another one of those between its offset and the next item's.
+    /// Of the item at a location: when its segment was opened, the CAS value it has if none is stored, and its record.
     #[inline]
-    pub fn implied_cas(&self, location: Location, header: &Header) -> u64 {
+    pub fn item_mut(&mut self, location: Location, header: &Header) -> (u32, u64, &mut [u8]) {
         let (_, offset) = self.split(location);
-        let version = header.version().unwrap_or(0);
-        self.cas_at(self.at(location).0.sequence, offset + usize::from(version))
+        let cas_space = self.cas_space;
+        let segment = self.at_mut(location);
+        let implied_cas = implied_cas(cas_space, segment.sequence, offset, header);
+        (segment.opened, implied_cas, segment.record_mut(offset))
     }
 
-    #[inline]
-    fn cas_at(&self, sequence: u64, offset: usize) -> u64 {
-        (sequence << self.offset_bits | offset as u64) << self.cas_space.shard_bits | self.cas_space.shard
+    /// The CAS value an item at this location has if none is stored with it.
+    pub fn implied_cas(&self, location: Location, header: &Header) -> u64 {
+        let (_, offset) = self.split(location);
+        implied_cas(self.cas_space, self.segment_of(location).sequence, offset, header)
     }
 
     /// The number of what is written next that has no segment of its own, above all before it.
@@ -244,24 +230,23 @@ impl Log {
     /// A CAS value above all there have been.
     pub fn fresh_cas(&mut self) -> u64 {
         let sequence = self.fresh_sequence();
-        self.cas_at(sequence, 0)
+        self.cas_space.at(sequence, 0)
     }
 
     /// A CAS value that no item has had, nor one below it has yet to get.
     pub fn cas_ceiling(&self) -> u64 {
-        self.cas_at(self.next_sequence, 0)
+        self.cas_space.at(self.next_sequence, 0)
     }
 
     /// Makes every CAS value from now on one above `floor`. Only while there are no items.
     pub fn raise_cas(&mut self, floor: u64) {
-        let step = self.offset_bits + self.cas_space.shard_bits;
-        self.next_sequence = self.next_sequence.max((floor >> step) + 1);
+        self.next_sequence = self.next_sequence.max(self.cas_space.sequence_above(floor));
     }
 
     /// Remembers that clients may know the CAS value of an item that goes away.
     pub fn forget_cas(&mut self, cas: u64) {
         // A value a client chose may be near the end of the range, and says nothing about ours.
-        if cas < self.cas_at(self.next_sequence, 0) {
+        if cas < self.cas_space.at(self.next_sequence, 0) {
             self.cas_floor = self.cas_floor.max(cas);
         }
     }
@@ -281,7 +266,7 @@ impl Log {
     }
 
     fn open_at(&self, place: Place) -> Option<u32> {
-        self.open[usize::from(place.queue)][usize::from(place.group)]
+        self.open[usize::from(place.queue)][place.group()]
     }
 
     /// Opens a new segment for this place and closes the one that was open.
@@ -290,7 +275,7 @@ impl Log {
             self.close_segment(id);
         }
         let id = self.add(place, block, now.eighths());
-        self.open[usize::from(place.queue)][usize::from(place.group)] = Some(id);
+        self.open[usize::from(place.queue)][place.group()] = Some(id);
         self.queues[usize::from(place.queue)].push_back(id);
         id
     }
@@ -364,7 +349,7 @@ impl Log {
         if self.compacted == Some(id) {
             self.compacted = None;
         } else {
-            self.open[usize::from(place.queue)][usize::from(place.group)] = None;
+            self.open[usize::from(place.queue)][place.group()] = None;
         }
     }
 
@@ -395,7 +380,7 @@ impl Log {
     pub fn append(&mut self, id: u32, mut draft: Draft<'_>, previous: u64) -> (Location, u64) {
         let segment = self.segment(id).expect("an open segment is there");
         let offset = segment.end;
-        let implied = self.cas_at(segment.sequence, offset);
+        let implied = self.cas_space.at(segment.sequence, offset);
         if draft.cas.is_none() && implied <= previous.max(self.floor()) {
             draft.cas = Some(self.fresh_cas());
         }
@@ -429,7 +414,7 @@ impl Log {
         let (id, offset) = self.split(location);
         let segment = self.segment(id)?;
         let is_same_place = segment.place == place;
-        let cas = self.cas_at(segment.sequence, offset + usize::from(version));
+        let cas = self.cas_space.at(segment.sequence, offset + usize::from(version));
         if draft.cas.is_some() || draft.len() != old.len() || !is_same_place || cas <= previous {
             return None;
         }
@@ -444,7 +429,7 @@ impl Log {
     /// client has seen it, and only upwards.
     pub fn append_moved(&mut self, id: u32, mut draft: Draft<'_>, cas: u64) -> Location {
         let segment = self.segment(id).expect("an open segment is there");
-        if draft.cas_shown || self.cas_at(segment.sequence, segment.end) <= cas.max(self.floor()) {
+        if draft.cas_shown || self.cas_space.at(segment.sequence, segment.end) <= cas.max(self.floor()) {
             draft.cas = Some(cas);
         }
         self.append(id, draft, 0).0
@@ -496,4 +481,11 @@ impl Log {
     pub fn header(&self, location: Location) -> Header {
         Header::read(self.at(location).1)
     }
+}
+
+/// A CAS value from a place: each time the item is replaced where it lies gives it another one of those between its
+/// offset and the next item's.
+#[inline]
+fn implied_cas(cas_space: CasSpace, sequence: u64, offset: usize, header: &Header) -> u64 {
+    cas_space.at(sequence, offset + usize::from(header.version().unwrap_or(0)))
 }

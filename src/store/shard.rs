@@ -84,7 +84,7 @@ impl Shard {
         options: &Options,
     ) -> Shard {
         Shard {
-            number: cas_space.shard as usize,
+            number: cas_space.shard(),
             hasher,
             index: Index::new(pool.clone()),
             log: Log::new(pool.clone(), cas_space),
@@ -266,15 +266,18 @@ impl Shard {
     /// over by a later clock than a batch of commands may still have, and nothing may be written over it.
     #[inline]
     fn absence(&self, location: Location, header: &Header, now: Now) -> Option<Absent> {
-        let (segment, record) = self.log.at(location);
+        let segment = self.log.segment_of(location);
         if segment.sequence < self.flushed_below {
             Some(Absent::Flushed)
         } else if header.expiry().is_over(now) || segment.is_doomed() {
             Some(Absent::Expired)
-        } else {
-            let named = header.sources(record);
-            let outdated = named.is_some_and(|named| self.is_outdated(header.key(record), named));
+        } else if header.names_sources() {
+            let (_, record) = self.log.at(location);
+            let outdated =
+                header.sources(record).is_some_and(|named| self.is_outdated(header.key(record), named));
             outdated.then_some(Absent::Outdated)
+        } else {
+            None
         }
     }
 
@@ -295,12 +298,9 @@ impl Shard {
 
     #[inline]
     fn item_of(&mut self, location: Location, header: Header) -> Item<'_> {
-        let implied_cas = self.log.implied_cas(location, &header);
-        let (_, offset) = self.log.split(location);
-        let segment = self.log.at_mut(location);
-        let opened = segment.opened;
-        let record = segment.record_mut(offset);
-        Item { header, record, body: self.bodies.get(header.body()), opened, implied_cas }
+        let body = self.bodies.get(header.body());
+        let (opened, implied_cas, record) = self.log.item_mut(location, &header);
+        Item { header, record, body, opened, implied_cas }
     }
 
     /// Takes an item out of the index and out of memory.

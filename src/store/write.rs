@@ -244,8 +244,8 @@ impl Shard {
         }
         let key = target.key.as_bytes();
         let (previous, old_queue) = match target.found {
-            Some(found) => (self.item(found.location).cas_known().0, Some(self.queue_of(found.location))),
-            None => (0, None),
+            Some(found) => (self.item(found.location).cas_known(), Some(self.queue_of(found.location))),
+            None => ((0, false), None),
         };
         let queue = self.policy.admit(target.hash, old_queue);
         let sources = derivation.as_ref().map(Derivation::encode).unwrap_or_default();
@@ -268,7 +268,7 @@ impl Shard {
         };
         let place = Place::new(queue, facts.expiry, target.now);
         if let Some(found) = target.found
-            && let Some(cas) = self.replace(found, place, &mut draft)
+            && let Some(cas) = self.replace(found, place, &mut draft, previous)
         {
             return Ok(shown(facts.cas, cas));
         }
@@ -287,7 +287,7 @@ impl Shard {
         if let Some(body) = body {
             draft.body = self.bodies.insert(body);
         }
-        let (location, cas) = self.log.append(segment, draft, previous);
+        let (location, cas) = self.log.append(segment, draft, previous.0);
         self.put_in_index(target, location).inspect_err(|_| {
             let header = self.log.header(location);
             self.log.kill(location, &header);
@@ -302,26 +302,32 @@ impl Shard {
         Ok(shown(facts.cas, cas))
     }
 
-    /// Writes an item over the one it replaces, if they are as long, and answers its CAS value. The first time an
-    /// item is replaced by one as long, its draft is only given what it takes the next time.
-    fn replace(&mut self, found: Found, place: Place, draft: &mut Draft<'_>) -> Option<u64> {
+    /// Writes an item over the one it replaces, if they are as long, and answers its CAS value; `previous` is the one
+    /// before, and whether a client may know it. The first time an item is replaced by one as long, its draft is only
+    /// given what it takes the next time.
+    fn replace(
+        &mut self,
+        found: Found,
+        place: Place,
+        draft: &mut Draft<'_>,
+        previous: (u64, bool),
+    ) -> Option<u64> {
         if draft.body.len > 0 || draft.cas.is_some() || !draft.sources.is_empty() {
             return None;
         }
         let old = self.log.header(found.location);
         let counts_alike =
             old.value_len() == draft.value_len() && (old.client_flags() == 0) == (draft.client_flags == 0);
-        if !counts_alike || old.body().len > 0 || old.sources(self.log.at(found.location).1).is_some() {
+        if !counts_alike || old.body().len > 0 || old.names_sources() {
             return None;
         }
         draft.version = Some(0);
-        let cas_before = self.item(found.location).cas_known();
         draft.uses = old.uses();
-        let Some(cas) = self.log.replace(found.location, &old, place, *draft, cas_before.0) else {
+        let Some(cas) = self.log.replace(found.location, &old, place, *draft, previous.0) else {
             draft.uses = 0;
             return None;
         };
-        if let (cas, true) = cas_before {
+        if let (cas, true) = previous {
             self.log.forget_cas(cas);
         }
         let (id, _) = self.log.split(found.location);
