@@ -1,6 +1,6 @@
 //! More clients than anybody has use for, at once or one after the other.
 
-use super::bound::{Load, Probe};
+use super::bound::{Load, MIB, Probe, check_growth};
 use super::started::{Started, wait_until};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io::{Read, Write};
@@ -68,6 +68,7 @@ fn connections_that_come_and_go() {
     let mut probe = Probe::of(&server);
     let ends =
         ["", "get pro", "set a 0 0 500000\r\nxx", "get probe\r\n", "quit\r\n", "nonsense\r\n", "watch\r\n"];
+    let mut resident = 0;
     for round in 0..5000 {
         // What it leaves behind, some of it unread, is the server's to clear up.
         let mut stream = TcpStream::connect(server.address()).unwrap();
@@ -75,8 +76,15 @@ fn connections_that_come_and_go() {
         if round % 1000 == 0 {
             probe.is_served();
         }
+        if round == 1000 {
+            resident = server.resident();
+        }
     }
     wait_until("all to be gone", || probe.client().stat("curr_connections") == "1");
     assert_eq!(probe.client().stat("rejected_connections"), "0");
-    Load { mebibytes: 8, threads: 2, connections: 50, ..Load::default() }.check(&server);
+    check_growth(&server, resident, 2 * MIB);
+    // Nor do they hold what there is only so much of: room for values on their way in, and places to watch from.
+    let value = "x".repeat(500_000);
+    assert_eq!(probe.client().say(&format!("set big 0 0 500000\r\n{value}\r\n")), "STORED\r\n");
+    assert_eq!(server.connect().say("watch\r\n"), "OK\r\n");
 }
