@@ -25,9 +25,13 @@ fn root_is_given_up_before_anybody_is_served() {
         Some(listener) if is_root() => listener.local_addr().unwrap().port().to_string(),
         _ => "-1".to_owned(),
     };
-    let (mut command, directory) = command(&["-u", "nobody", "-t", "3", "-p", &port]);
-    command.env("MEMCACHED_PORT_FILENAME", "/dev/null");
-    let server = Started::from((command, directory));
+    let (ours, directory) = command(&["-u", "nobody", "-t", "3", "-p", &port]);
+    // Groups of root that nobody has, to be given up as well.
+    let mut under = Command::new(if is_root() { "setpriv" } else { "env" });
+    under.args(is_root().then_some(["--groups", "1,2,3"]).iter().flatten());
+    under.arg(ours.get_program()).args(ours.get_args());
+    under.env("MEMCACHED_PORT_FILENAME", "/dev/null").current_dir(&directory).stdin(Stdio::null());
+    let server = Started::from((under, directory));
     assert_eq!(server.connect().say("version\r\n"), "VERSION 1.6.45\r\n");
     let nobody = match nix::unistd::User::from_name("nobody").unwrap() {
         Some(user) if is_root() => (user.uid.as_raw(), user.gid.as_raw()),
@@ -82,9 +86,10 @@ fn core_dumps_are_left_where_they_are_asked_for() {
     let limits = line(&server, "limits", "Max core file size");
     // As much as the system lets us have.
     assert_eq!(limits[0], limits[1]);
-    let of_process = std::fs::metadata(format!("/proc/{}", server.process.id())).unwrap().uid();
+    // Not the directory, which is its user's in any case.
+    let of_file = std::fs::metadata(format!("/proc/{}/status", server.process.id())).unwrap().uid();
     let user: u32 = line(&server, "status", "Uid:")[0].parse().unwrap();
-    assert_eq!(of_process, user, "a process that may be dumped belongs to its user");
+    assert_eq!(of_file, user, "what is told of a process that may be dumped belongs to its user");
 }
 
 #[test]

@@ -72,6 +72,19 @@ fn an_idle_client_is_closed_and_one_that_speaks_is_not() {
     assert_eq!(busy.stat("idle_kicks"), "2");
 }
 
+/// `idle_timeout` is for TCP, as in memcached.
+#[test]
+fn an_idle_client_of_a_unix_socket_stays() {
+    let server = Started::with(&["-s", "socket", "-o", "idle_timeout=1"]);
+    let (mut idle, mut busy) = (server.connect_unix(), server.connect_unix());
+    assert_eq!(idle.say("mn\r\n"), "MN\r\n");
+    let mut uptime = || busy.stat("uptime").parse::<u32>().unwrap();
+    let begun = uptime();
+    wait_until("its time to be over", || uptime() >= begun + 4);
+    assert_eq!(idle.say("mn\r\n"), "MN\r\n");
+    assert_eq!(busy.stat("idle_kicks"), "0");
+}
+
 #[test]
 fn a_pipelining_client_does_not_starve_its_neighbour() {
     let server = Started::with(&["-t", "1"]);

@@ -1,6 +1,6 @@
 //! Users and passwords over real sockets: files of hashes, who waits for them, and files that are read again.
 
-use super::started::{Started, command, lines, next_line, run, wait_until};
+use super::started::{Started, command, lines, next_line, output, run, wait_until};
 use socket2::SockRef;
 use std::io::{BufRead, Write};
 use std::net::Shutdown;
@@ -159,6 +159,17 @@ fn who_fails_too_often_is_closed() {
     assert!(failures > 16, "{failures}");
 }
 
+/// They have no address by which to tell the one who guesses from the others.
+#[test]
+fn over_a_unix_socket_nobody_is_closed_for_failing() {
+    let server = start("ann:secret\n", &["-s", "socket"]);
+    let mut client = server.connect_unix();
+    for _ in 0..100 {
+        assert_eq!(client.say(&log_in("ann", "guess")), FAILURE);
+    }
+    assert_eq!(client.say(&log_in("ann", "secret")), "STORED\r\n");
+}
+
 #[test]
 fn users_are_read_again() {
     let mut server = start("ann:secret\n", &[]);
@@ -186,7 +197,7 @@ fn users_are_read_again() {
 fn a_hash_nobody_can_check_stops_the_start() {
     let (mut command, directory) = command(&["-Y", "users"]);
     std::fs::write(directory.join("users"), "ann:$6$salt$hash\n").unwrap();
-    let output = command.output().unwrap();
+    let output = output(&mut command);
     assert_eq!(output.status.code(), Some(1));
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains("users line 1: this is no argon2 hash"), "{stderr}");

@@ -1,7 +1,7 @@
 //! The process as scripts and service managers know it: files, sockets, background, users, exit codes.
 
 use super::client::Client;
-use super::started::{Started, command, run, signal, wait_until};
+use super::started::{Started, command, output, run, signal, wait_until};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -79,10 +79,22 @@ fn a_stale_unix_socket_is_replaced() {
 }
 
 #[test]
+fn a_unix_socket_that_took_the_servers_place_is_left_alone() {
+    let mut server = Started::with(&["-s", "socket"]);
+    let path = server.directory.join("socket");
+    std::fs::remove_file(&path).unwrap();
+    let other = UnixListener::bind(&path).unwrap();
+    server.signal("-TERM");
+    assert_eq!(server.end().code(), Some(0));
+    UnixStream::connect(&path).unwrap();
+    drop(other);
+}
+
+#[test]
 fn a_file_that_is_no_socket_is_left_alone() {
     let (mut command, directory) = command(&["-s", "socket"]);
     std::fs::write(directory.join("socket"), "precious").unwrap();
-    let output = command.output().unwrap();
+    let output = output(&mut command);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(71), "{stderr}");
     assert!(stderr.contains("socket: a file that is no socket is there; remove it, or"), "{stderr}");

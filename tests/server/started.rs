@@ -37,12 +37,26 @@ pub fn command(options: &[&str]) -> (Command, PathBuf) {
     (command, directory)
 }
 
-/// Runs it to its end.
+/// Runs it to its end, which must be soon.
 pub fn run(options: &[&str]) -> Output {
     let (mut command, directory) = command(options);
-    let output = command.output().unwrap();
+    let output = output(&mut command);
     std::fs::remove_dir_all(directory).unwrap();
     output
+}
+
+/// What a process says and how it ends, which must be soon: one that should have refused to serve may be serving.
+pub fn output(command: &mut Command) -> Output {
+    let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while process.try_wait().unwrap().is_none() {
+        if Instant::now() >= deadline {
+            process.kill().unwrap();
+            panic!("it did not end: {command:?}");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    process.wait_with_output().unwrap()
 }
 
 impl Started {
