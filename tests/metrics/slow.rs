@@ -35,11 +35,19 @@ fn finish(mut stream: TcpStream, part: usize) -> Option<u16> {
 
 #[test]
 fn slow_scrapers_hold_up_nobody() {
+    // All from one address, and from more than there are places.
+    for addresses in [1, 200] {
+        slow_scrapers_from(addresses);
+    }
+}
+
+fn slow_scrapers_from(addresses: usize) {
     let (server, address) = start(&["-t", "1"]);
     let mut client = server.connect();
     assert_eq!(client.ask("set a 0 0 1\r\n1"), "STORED");
+    let last_byte = |number: usize| (1 + number % addresses) as u8;
     let mut slow: Vec<_> =
-        (0..SLOW).map(|number| half_open(1, address, number % (REQUEST.len() - 1))).collect();
+        (0..SLOW).map(|number| half_open(last_byte(number), address, number % (REQUEST.len() - 1))).collect();
     for path in ["/healthz", "/readyz", "/metrics", "/"] {
         assert_eq!(get(address, path).status, 200, "{path}");
     }
