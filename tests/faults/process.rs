@@ -134,7 +134,9 @@ fn without_memory_from_the_system_stores_are_refused_or_evict() {
     }
 }
 
-/// For longer than items live and clients may be idle; nothing else in the server has a deadline.
+/// For longer than an item lives here and clients may be idle. Ten seconds are the longest that the server waits for
+/// anybody (handshakes of TLS, scrapers); what counts minutes goes by the clock that other tests move. So a minute is
+/// the same as these seconds.
 #[test]
 fn a_server_that_stood_still_goes_on() {
     let server = Started::with(&["-t", "1", "-o", "idle_timeout=10"]);
