@@ -1,9 +1,9 @@
 //! One process in trouble.
 
 use super::client::Client;
-use super::started::{Started, command, wait_until};
+use super::started::{PATIENCE, Started, command, lines, wait_until};
 use std::fs::OpenOptions;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -27,14 +27,12 @@ fn stands_still(server: &Started) -> bool {
 
 /// What it has said on standard error, once that holds these words.
 fn said(server: &mut Started, words: &str) -> String {
-    let mut stderr = server.process.stderr.take().expect("its standard error is ours");
-    let (mut said, mut part) = (String::new(), [0; 4096]);
+    let lines = lines(server.process.stderr.take().expect("its standard error is ours"));
+    let mut said = String::new();
     while !said.contains(words) {
-        let count = stderr.read(&mut part).unwrap();
-        assert!(count > 0, "it ended, and said only: {said}");
-        said += &String::from_utf8_lossy(&part[..count]);
+        said += &lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("it said only: {said}"));
+        said.push('\n');
     }
-    server.process.stderr = Some(stderr);
     said
 }
 
@@ -55,7 +53,9 @@ fn a_panic_ends_its_connection_and_nothing_else() {
         unlucky.send("set before 0 0 1\r\nb\r\nget panic\r\nset after 0 0 1\r\na\r\n");
         let mut rest = Vec::new();
         // It may be reset before it has read everything.
-        let _ = unlucky.stream.read_to_end(&mut rest);
+        if let Err(error) = unlucky.stream.read_to_end(&mut rest) {
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        }
         assert!(rest.is_empty() || rest == b"STORED\r\n", "{}", rest.escape_ascii());
     }
     for (number, other) in others.iter_mut().enumerate() {
@@ -126,6 +126,9 @@ fn without_memory_from_the_system_stores_are_refused_or_evict() {
             }
         }
         println!("{options:?}: {refused} of 7000 refused");
+        let counted: u64 = client.own_stat("memory_bytes").parse().unwrap();
+        let resident = server.resident();
+        assert!(counted <= resident + (32 << 20), "{counted} bytes, and {resident} resident");
         assert_eq!(refused > 0, options.contains(&"-M"), "{refused}");
         client.send("get k7999 k7998\r\n");
         while client.line() != "END\r\n" {}
