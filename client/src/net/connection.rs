@@ -7,6 +7,7 @@
 
 use super::NetConfig;
 use super::transport::Transport;
+use super::work::{ManyReplies, Waiting, Work};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{Dialect, Expected, Output, QuietReplies, Reply, ReplyParser, Request};
 use bytes::BytesMut;
@@ -28,61 +29,6 @@ const READ_BYTES: usize = 16 * 1024;
 /// One answer may take this many times as long as a silence, if it comes in pieces.
 const SLOWEST_ANSWER: u32 = 10;
 const SLICES: usize = 16;
-
-/// Something to be sent, and where its outcome goes.
-pub(crate) enum Work {
-    One {
-        request: Request,
-        reply: oneshot::Sender<Result<Reply, Error>>,
-    },
-    /// Sent in one go and answered together, in order. Quiet ones that kept silent have no reply.
-    Many {
-        requests: Vec<Request>,
-        quiet: bool,
-        reply: oneshot::Sender<ManyReplies>,
-    },
-}
-
-/// By request: the reply, nothing if it was quiet and went as usual, or why there is none.
-pub(crate) type ManyReplies = Vec<Result<Option<Reply>, Error>>;
-
-impl Work {
-    /// Whether nobody waits for it any longer.
-    pub(crate) fn is_abandoned(&self) -> bool {
-        match self {
-            Work::One { reply, .. } => reply.is_closed(),
-            Work::Many { reply, .. } => reply.is_closed(),
-        }
-    }
-
-    pub(crate) fn fail(self, error: &Error) {
-        match self {
-            Work::One { reply, .. } => drop(reply.send(Err(error.clone()))),
-            Work::Many { requests, reply, .. } => {
-                drop(reply.send(requests.iter().map(|_| Err(error.clone())).collect()));
-            }
-        }
-    }
-}
-
-/// A place in the line.
-enum Waiting {
-    One {
-        expected: Expected,
-        reply: oneshot::Sender<Result<Reply, Error>>,
-    },
-    Many {
-        expected: VecDeque<(usize, Expected)>,
-        results: ManyReplies,
-        reply: oneshot::Sender<ManyReplies>,
-    },
-    Quiet {
-        expected: Expected,
-        replies: Box<QuietReplies>,
-        count: usize,
-        reply: oneshot::Sender<ManyReplies>,
-    },
-}
 
 pub(super) struct Connection {
     stream: Box<dyn Transport>,
@@ -459,30 +405,6 @@ impl Connection {
                 )));
             }
             alarm.as_mut().reset(due);
-        }
-    }
-}
-
-impl Waiting {
-    fn expected(&self) -> &Expected {
-        match self {
-            Waiting::One { expected, .. } | Waiting::Quiet { expected, .. } => expected,
-            Waiting::Many { expected, .. } => &expected.front().expect("an emptied group leaves the line").1,
-        }
-    }
-
-    fn fail(self, error: &Error) {
-        match self {
-            Waiting::One { reply, .. } => drop(reply.send(Err(error.clone()))),
-            Waiting::Many { expected, mut results, reply } => {
-                for (number, _) in expected {
-                    results[number] = Err(error.clone());
-                }
-                drop(reply.send(results));
-            }
-            Waiting::Quiet { count, reply, .. } => {
-                drop(reply.send((0..count).map(|_| Err(error.clone())).collect()));
-            }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! A connection that comes back: a task that connects when there is something to send, serves until the
 //! connection ends, and waits for the next request. Tells of failures, and knows nothing of what follows from them.
 
-use super::connection::{Connection, Work};
+use super::connection::Connection;
 use super::shared::{Shared, outcome};
+use super::work::Work;
 use super::{SharedConfig, transport};
 use crate::error::{Error, ErrorKind};
 use crate::members::Address;

@@ -4,10 +4,11 @@ mod connection;
 mod lane;
 mod shared;
 mod transport;
+mod work;
 
-pub(crate) use connection::Work;
 pub(crate) use lane::{Lane, OnFailure};
 pub(crate) use transport::Credentials;
+pub(crate) use work::Work;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! A connection between its task and a caller that is alone on it, who need not wait for the task's turn: neither to
 //! send nor to be told. Knows no protocol.
 
-use super::connection::{Connection, Work};
+use super::connection::Connection;
+use super::work::Work;
 use crate::error::Error;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
