@@ -128,7 +128,8 @@ impl Builder {
         self
     }
 
-    /// Authenticates every connection, the way memcached's `-Y` wants it.
+    /// Authenticates every connection, the way memcached's `-Y` wants it. Without this, a member that wants a login is an
+    /// [`ErrorKind::LoginRequired`]. The password crosses the network as it is: use TLS.
     pub fn credentials(self, user: impl Into<String>, password: impl Into<String>) -> Builder {
         let pair = (user.into(), password.into());
         self.credentials_from(move || pair.clone())

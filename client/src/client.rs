@@ -297,7 +297,8 @@ impl Client {
         let mut node = owner;
         if let (Err(error), Some(request)) = (&result, fallback) {
             // Only if the owner surely has not carried it out, or there is nothing to carry out.
-            let untouched = matches!(error.kind(), ErrorKind::MemberDown | ErrorKind::Connect);
+            let untouched =
+                error.is_about_login() || matches!(error.kind(), ErrorKind::MemberDown | ErrorKind::Connect);
             if (untouched || (request.is_read() && error.is_member_fault()))
                 && let Some(stand_in) = fleet.stand_in(key.as_bytes())
             {

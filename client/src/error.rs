@@ -32,11 +32,15 @@ pub enum ErrorKind {
     },
     /// The server, or the classic protocol it was met with, cannot do this.
     Unsupported(String),
-    /// The member is known to be down, and nothing was sent. The cause is the failure that brought it down.
+    /// The member is known to be down, and nothing was sent. The cause is the failure that brought it down, or why no
+    /// connection could be made since. A member that refuses who the client is has errors of that kind instead.
     MemberDown,
     /// No connection could be made; the cause says why.
     Connect,
-    /// The member refused the credentials.
+    /// The member wants a login, and the client has no credentials: see
+    /// [`Builder::credentials`](crate::Builder::credentials). Nothing was carried out.
+    LoginRequired,
+    /// The member refused the credentials: its answer to the login. Nothing was carried out.
     Authentication(String),
     /// The connection broke before the answer. The request may have been carried out.
     ConnectionLost,
@@ -123,12 +127,18 @@ impl Error {
             self.kind,
             ErrorKind::MemberDown
                 | ErrorKind::Connect
+                | ErrorKind::LoginRequired
                 | ErrorKind::Authentication(_)
                 | ErrorKind::ConnectionLost
                 | ErrorKind::Timeout
                 | ErrorKind::Overloaded
                 | ErrorKind::Protocol(_)
         )
+    }
+
+    /// Whether it is about who the client is: no credentials, or wrong ones.
+    pub(crate) fn is_about_login(&self) -> bool {
+        matches!(self.kind, ErrorKind::LoginRequired | ErrorKind::Authentication(_))
     }
 }
 
@@ -145,6 +155,7 @@ impl fmt::Display for Error {
             ErrorKind::Unsupported(what) => write!(f, "not supported by this server: {what}"),
             ErrorKind::MemberDown => f.write_str("is down, nothing was sent"),
             ErrorKind::Connect => f.write_str("cannot connect"),
+            ErrorKind::LoginRequired => f.write_str("wants a login; give the client credentials"),
             ErrorKind::Authentication(answer) => write!(f, "refused the credentials: {answer}"),
             ErrorKind::ConnectionLost => f.write_str("the connection was lost before the answer"),
             ErrorKind::Timeout => f.write_str("no answer before the deadline"),

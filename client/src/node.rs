@@ -45,7 +45,7 @@ pub(crate) struct Node {
 struct State {
     health: Health,
     journal: Journal,
-    /// The failure that brought it down.
+    /// The failure that brought it down, or the last one to keep a connection from being made since.
     downfall: Option<Error>,
     /// When a change was last missed.
     last_missed: Instant,
@@ -178,6 +178,8 @@ impl Node {
             state.prober = self.start_probing();
         }
         let error = match state.downfall.clone() {
+            // Trying again is no help, and the caller should not be told that it is.
+            Some(cause) if cause.is_about_login() => cause,
             Some(cause) => Error::caused(ErrorKind::MemberDown, cause),
             None => Error::new(ErrorKind::MemberDown),
         };
@@ -251,14 +253,17 @@ impl Node {
     }
 
     fn failed(self: &Arc<Self>, error: &Error) {
-        let hard = matches!(error.kind(), ErrorKind::Connect | ErrorKind::Authentication(_));
+        let hard = *error.kind() == ErrorKind::Connect || error.is_about_login();
         let fell = {
             let mut state = self.state();
             self.failing.store(true, Ordering::Relaxed);
             let fell = state.health.failed(hard, Instant::now().into_std(), &self.policy);
             self.down.store(state.health.is_down(), Ordering::Relaxed);
-            if fell {
+            // What it fails with now says more than what it fell by.
+            if fell || hard {
                 state.downfall = Some(error.clone());
+            }
+            if fell {
                 state.prober = self.start_probing();
             }
             fell

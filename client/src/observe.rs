@@ -84,6 +84,7 @@ fn kind(error: &Error) -> &'static str {
         ErrorKind::Unsupported(_) => "unsupported",
         ErrorKind::MemberDown => "member_down",
         ErrorKind::Connect => "connect",
+        ErrorKind::LoginRequired => "login_required",
         ErrorKind::Authentication(_) => "authentication",
         ErrorKind::ConnectionLost => "connection_lost",
         ErrorKind::Timeout => "timeout",

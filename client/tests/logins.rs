@@ -1,11 +1,11 @@
-//! Servers that break off a login, and passwords that change.
+//! Logins that are missing, wrong or broken off, and passwords that change.
 
 mod support;
 
-use memcarp_client::{ErrorKind, HealthPolicy};
+use memcarp_client::{Address, Builder, Client, Error, ErrorKind, HealthPolicy, ProtocolChoice};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{Wild, builder, eventually, hit, opaque};
+use support::{Peer, Wild, builder, eventually, hit, opaque, peers_wanted, scratch};
 use tokio::sync::watch;
 
 #[tokio::test]
@@ -95,4 +95,106 @@ async fn a_password_that_changed_takes_the_member_down_until_the_new_one_is_know
     .await;
     *mine.lock().unwrap() = "three";
     eventually("the member is back", || async { client.get("k").strict().await.is_ok() }).await;
+}
+
+/// Whatever is asked for, first and later: an error of this sort that names the member, and no hope.
+async fn says_all_along(client: &Client, sort: impl Fn(&Error) -> bool) {
+    for _ in 0..3 {
+        let (get, set, many) = tokio::join!(
+            client.get("k").strict().send(),
+            client.set("k", "v").send(),
+            client.get_many(["k", "l"]),
+        );
+        for error in [get.unwrap_err(), set.unwrap_err(), many.failures[0].error.clone()] {
+            assert!(sort(&error), "{error}");
+            assert_eq!(error.member(), Some("only"), "{error}");
+            assert!(!error.is_retryable() && !error.may_have_happened(), "{error}");
+        }
+    }
+    assert_eq!(client.down_members(), ["only"]);
+}
+
+async fn tells_of_a_missing_login(builder: impl Fn() -> Builder) {
+    for protocol in [ProtocolChoice::Auto, ProtocolChoice::Meta, ProtocolChoice::Classic] {
+        let client = builder().protocol(protocol).build().unwrap();
+        says_all_along(&client, |error| {
+            error.to_string() == "only: wants a login; give the client credentials"
+                && *error.kind() == ErrorKind::LoginRequired
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn who_has_no_credentials_is_told_that_they_are_wanted() {
+    for shortest in [0, 6] {
+        // memcached 1.6.18 answers everything, 1.6.45 and memcarp nothing that is as short as `mn`.
+        let server = Wild::start(move |mut peer, _| async move {
+            while let Some(line) = peer.line().await {
+                if line.len() < shortest {
+                    return;
+                }
+                peer.say("CLIENT_ERROR unauthenticated\r\n").await;
+            }
+        })
+        .await;
+        tells_of_a_missing_login(|| builder(&server.address)).await;
+    }
+}
+
+/// Lets ada in with her secret.
+fn guarded(start: impl Fn(&[&str]) -> Peer) -> Peer {
+    let file = scratch("auth");
+    std::fs::write(&file, "ada:secret\n").unwrap();
+    let peer = start(&["-Y", file.to_str().unwrap()]);
+    std::fs::remove_file(&file).unwrap();
+    peer
+}
+
+#[tokio::test]
+async fn real_servers_tell_of_logins_that_are_missing_or_wrong() {
+    if !peers_wanted() {
+        return;
+    }
+    for peer in [guarded(Peer::memcached), guarded(Peer::memcarp)] {
+        tells_of_a_missing_login(|| builder(&peer.address)).await;
+        let with = |password: &str| builder(&peer.address).credentials("ada", password).build().unwrap();
+        says_all_along(&with("wrong"), |error| {
+            error.to_string() == "only: refused the credentials: CLIENT_ERROR authentication failure"
+        })
+        .await;
+        assert!(with("secret").set("k", "v").await.unwrap().is_stored());
+    }
+}
+
+async fn keeps_no_password(address: &Address) {
+    let client = builder(address).credentials("ada", "secret").build().unwrap();
+    assert!(client.set("k", "v").await.unwrap().is_stored());
+    assert_eq!(client.get("auth").strict().await.unwrap(), None, "anybody can read the password");
+}
+
+#[tokio::test]
+async fn a_server_that_wants_no_login_keeps_no_password() {
+    if peers_wanted() {
+        keeps_no_password(&Peer::memcached(&[]).address).await;
+        keeps_no_password(&Peer::memcarp(&[]).address).await;
+    }
+}
+
+#[tokio::test]
+async fn too_many_logins_at_once_are_no_verdict_on_the_credentials() {
+    let server = Wild::start(|mut peer, number| async move {
+        while let Some(line) = peer.line().await {
+            match (number, line.split(' ').next().unwrap()) {
+                (0, _) => peer.say("SERVER_ERROR too many clients are logging in, try again\r\n").await,
+                (_, "set") => peer.say("STORED\r\n").await,
+                (_, "mn") => peer.say("MN\r\n").await,
+                _ => peer.say(&hit(&line)).await,
+            }
+        }
+    })
+    .await;
+    let client = builder(&server.address).credentials("user", "secret").build().unwrap();
+    let error = client.get("k").strict().await.unwrap_err();
+    assert!(error.is_retryable() && error.to_string().contains("too many"), "{error}");
 }

@@ -334,6 +334,9 @@ impl Connection {
             if !expected.is_answered_by(&reply) {
                 return Err(nonsense("an answer to something else".to_owned()));
             }
+            if reply.wants_login() {
+                return Err(Error::new(ErrorKind::LoginRequired)); // Nobody's request has been carried out.
+            }
             let in_doubt = expected.leaves_in_doubt(&reply);
             if self.settle_head(reply)? {
                 self.waiting.pop_front();

@@ -13,6 +13,9 @@ use tokio::net::TcpStream;
 /// An answer to the first requests is one short line.
 const MAX_ANSWER_BYTES: usize = 1024;
 
+/// What is said to everything but a login, before the login.
+const UNAUTHENTICATED: &str = "CLIENT_ERROR unauthenticated";
+
 /// A byte stream: TCP, a Unix socket, TLS.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {
     /// Has the system drop, when this is closed, what the other side has not received. By itself it would go on
@@ -61,7 +64,13 @@ pub(super) async fn connect(
         let dialect = match config.protocol {
             ProtocolChoice::Meta => Dialect::Meta,
             ProtocolChoice::Classic => Dialect::Classic,
-            ProtocolChoice::Auto => negotiate(&mut stream).await?,
+            ProtocolChoice::Auto => match negotiate(&mut stream).await {
+                // Of those that want a login, some close on so short a first word and answer a longer one.
+                Err(error) if config.credentials.is_none() && was_closed(&error) => {
+                    return Err(if wants_login(address, config).await { login_required() } else { error });
+                }
+                negotiated => negotiated?,
+            },
         };
         Ok((stream, dialect))
     };
@@ -91,13 +100,16 @@ async fn open(address: &Address, config: &NetConfig) -> io::Result<Box<dyn Trans
     }
 }
 
-/// memcached's own way: a `set` whose value is the user and the password.
+/// memcached's own way: a `set` whose value is the user and the password. To a server that wants no login it is an item
+/// like others, and ends at once.
 async fn authenticate(stream: &mut Box<dyn Transport>, credentials: &Credentials) -> Result<(), Error> {
     let (user, password) = (credentials.0)();
     let token = format!("{user} {password}");
-    let answer = ask(stream, format!("set auth 0 0 {}\r\n{token}\r\n", token.len()).as_bytes()).await?;
+    let answer = ask(stream, format!("set auth 0 -1 {}\r\n{token}\r\n", token.len()).as_bytes()).await?;
     match answer.as_str() {
         "STORED" => Ok(()),
+        // Too many log in at once, say: no verdict on the credentials.
+        _ if answer.starts_with("SERVER_ERROR") => Err(Error::caused(ErrorKind::Connect, answer)),
         _ => Err(Error::new(ErrorKind::Authentication(answer))),
     }
 }
@@ -106,12 +118,26 @@ async fn negotiate(stream: &mut Box<dyn Transport>) -> Result<Dialect, Error> {
     let answer = ask(stream, b"mn\r\n").await?;
     match answer.as_str() {
         "MN" => Ok(Dialect::Meta),
-        "CLIENT_ERROR unauthenticated" => Err(Error::new(ErrorKind::Authentication(answer))),
+        UNAUTHENTICATED => Err(login_required()),
         // "ERROR Too many open connections" and its like are no verdict on the protocol.
         "ERROR" => Ok(Dialect::Classic),
         _ if answer.starts_with("CLIENT_ERROR") => Ok(Dialect::Classic),
         _ => Err(Error::caused(ErrorKind::Connect, answer)),
     }
+}
+
+async fn wants_login(address: &Address, config: &NetConfig) -> bool {
+    let Ok(mut stream) = open(address, config).await else { return false };
+    ask(&mut stream, b"version\r\n").await.is_ok_and(|answer| answer == UNAUTHENTICATED)
+}
+
+fn login_required() -> Error {
+    Error::new(ErrorKind::LoginRequired)
+}
+
+fn was_closed(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::UnexpectedEof)
 }
 
 /// Sends one line and reads one, which must be all there is.

@@ -197,6 +197,11 @@ impl Reply {
     pub(crate) fn bare(code: Code) -> Reply {
         Reply { code, value: None, attributes: Attributes::default() }
     }
+
+    /// Whether the server answers nobody who has not logged in.
+    pub(crate) fn wants_login(&self) -> bool {
+        matches!(&self.code, Code::Refused(text) if text == "unauthenticated")
+    }
 }
 
 #[derive(Clone, Copy)]
