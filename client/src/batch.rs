@@ -96,6 +96,10 @@ impl<'c> Batch<'c> {
                         changed.push(key.clone());
                     }
                     let (member, request, by_stand_in) = client.assign(&fleet, &key, request);
+                    if let Err(error) = fleet.nodes[member].check(&request) {
+                        results.push(Some(Err(error)));
+                        continue;
+                    }
                     let group = groups.entry((member, fleet.nodes[member].lane(&key))).or_default();
                     group.sent.push(Sent { place, kind, key, by_stand_in });
                     group.requests.push(request);

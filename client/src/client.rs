@@ -189,7 +189,9 @@ impl Client {
     /// Tells every member that the data behind `source` has changed, so that everything derived from it expires
     /// on all of them: for sources that items on many members share, such as a tag.
     ///
-    /// By member: its name, and whether it was told. A member that was not told is told before it is read again.
+    /// By member: its name, and whether it was told. A member that was not told is told before it is read again. One that
+    /// does not know expire-on-update has refused whatever would have been derived there, and loses the item behind
+    /// `source` only.
     pub async fn update_source_everywhere(&self, source: impl Into<Key>) -> Vec<(String, Result<(), Error>)> {
         let key = source.into();
         let delete =

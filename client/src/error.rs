@@ -30,7 +30,7 @@ pub enum ErrorKind {
         /// Its length.
         bytes: usize,
     },
-    /// The server, or the classic protocol it was met with, cannot do this.
+    /// The server, or the classic protocol it was met with, cannot do this: what it cannot do. Nothing was carried out.
     Unsupported(String),
     /// The member is known to be down, and nothing was sent. The cause is the failure that brought it down, or why no
     /// connection could be made since. A member that refuses who the client is has errors of that kind instead.

@@ -3,9 +3,11 @@
 
 mod changing;
 mod recovery;
+mod unusual;
 
 use changing::Fate;
 use recovery::probe;
+use unusual::Unusual;
 
 use crate::error::{Error, ErrorKind};
 use crate::events::{Event, Events};
@@ -14,7 +16,7 @@ use crate::journal::Journal;
 use crate::key::Key;
 use crate::members::Member;
 use crate::net::{Lane, OnFailure, SharedConfig, Work};
-use crate::protocol::{Code, Reply, Request};
+use crate::protocol::{Reply, Request};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
@@ -47,6 +49,8 @@ struct State {
     journal: Journal,
     /// The failure that brought it down, or the last one to keep a connection from being made since.
     downfall: Option<Error>,
+    /// When it last said that it does not know what an item is derived from.
+    knows_no_sources: Option<Instant>,
     /// When a change was last missed.
     last_missed: Instant,
     /// The task that is to notice its return. It ends early if its runtime does.
@@ -78,6 +82,7 @@ impl Node {
                 health: Health::default(),
                 journal: Journal::new(policy.missed_keys),
                 downfall: None,
+                knows_no_sources: None,
                 last_missed: Instant::now(),
                 prober: None,
             }),
@@ -110,6 +115,7 @@ impl Node {
 
     /// Sends one request and waits for its reply, at most until `deadline`.
     pub(crate) async fn call(self: &Arc<Self>, request: Request, deadline: Instant) -> Result<Reply, Error> {
+        self.check(&request)?;
         let change = self.changing([&request]);
         if let Some(key) = request.key().filter(|_| !request.is_overwrite()) {
             self.settle_first(std::slice::from_ref(key), deadline).await?;
@@ -149,6 +155,9 @@ impl Node {
         }
         let began = Instant::now();
         let count = requests.len();
+        let asked: Vec<Option<Unusual>> = requests.iter().map(Unusual::of).collect();
+        // Quietly, a refusal could be anybody's.
+        let quiet = quiet && asked.iter().all(Option::is_none);
         let work = |reply| Work::Many { requests, quiet, reply };
         let replies = match self.lanes[lane].ask(work, deadline).await {
             Ok(replies) => replies,
@@ -156,8 +165,9 @@ impl Node {
         };
         let outcome: Vec<_> = replies
             .into_iter()
-            .map(|result| match result {
-                Ok(Some(reply)) => self.judge(reply).map(Some),
+            .zip(&asked)
+            .map(|(result, asked)| match result {
+                Ok(Some(reply)) => self.judge(reply, asked.as_ref()).map(Some),
                 other => other.map_err(|error| error.at(&self.name)),
             })
             .collect();
@@ -215,24 +225,17 @@ impl Node {
         deadline: Instant,
     ) -> Result<Reply, Error> {
         let began = Instant::now();
+        let asked = Unusual::of(&request);
         let result = self.lanes[lane].ask(|reply| Work::One { request, reply }, deadline).await;
         match result.and_then(|reply| reply) {
             Ok(reply) => {
                 self.succeeded();
-                self.judge(reply)
+                self.judge(reply, asked.as_ref())
             }
             Err(error) => {
                 self.request_failed(&error, began);
                 Err(error.at(&self.name))
             }
-        }
-    }
-
-    fn judge(&self, reply: Reply) -> Result<Reply, Error> {
-        match reply.code {
-            Code::ServerError(text) => Err(Error::new(ErrorKind::Server(text)).at(&self.name)),
-            Code::Refused(text) => Err(Error::new(ErrorKind::Refused(text)).at(&self.name)),
-            _ => Ok(reply),
         }
     }
 

@@ -71,7 +71,7 @@ impl Node {
         let replies = asked.map_err(|error| error.at(&self.name))?;
         for (key, reply) in keys.iter().zip(replies) {
             match reply {
-                Ok(Some(reply)) => drop(self.judge(reply)?),
+                Ok(Some(reply)) => drop(self.judge(reply, None)?),
                 Ok(None) => {}
                 Err(error) => return Err(error.at(&self.name)),
             }

@@ -84,7 +84,8 @@ options!(Store {
     /// Names data this value is derived from: when that changes, this item expires at once, and if it has changed
     /// since it was read, this item is not stored at all (the outcome is [`Stored::Exists`]).
     ///
-    /// At most 16 sources, owned by the same member as the item: share a `{tag}`. Needs a memcarp server.
+    /// At most 16 sources, owned by the same member as the item: share a `{tag}`. Needs a memcarp server: elsewhere it is
+    /// an [`ErrorKind::Unsupported`], and nothing is stored.
     derived_from(source: impl Into<DerivedFrom>) |store| store.sources.push(source.into().0);
 });
 

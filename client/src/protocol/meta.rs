@@ -1,7 +1,7 @@
 //! Requests in the meta protocol. Knows how they are written, not how they are answered.
 
 use super::base64;
-use super::request::{Count, Delete, Get, Mode, Output, Request, Store};
+use super::request::{Count, Delete, Get, Mode, Output, Request, Source, Store};
 use crate::key::{Key, Ttl};
 
 /// The end of a request line.
@@ -82,20 +82,36 @@ fn encode_store(store: &Store, ending: Ending, now: u64, out: &mut Output) {
     }
     ttl(out, b" N", store.vivify, now);
     for source in &store.sources {
-        out.text(b" D");
-        // Under `b` a source is base64 like the key, whether it needs it or not.
-        if is_binary {
-            base64::encode(source.key.as_bytes(), |byte| out.text(&[byte]));
-        } else {
-            out.text(source.key.as_bytes());
-        }
-        if let Some(cas) = source.cas {
-            flag(out, b" U", cas);
+        encode_source(source, is_binary, out);
+    }
+    // memcached takes a number for the delta of a counter, and stores all the same. It refuses two.
+    if let [source @ Source { cas: None, .. }] = &store.sources[..] {
+        let mut is_number = true;
+        written(&source.key, is_binary, |byte| is_number &= byte.is_ascii_digit() || b"+-".contains(&byte));
+        if is_number {
+            encode_source(source, is_binary, out);
         }
     }
     finish(ending, out);
     out.value(&store.value);
     out.text(b"\r\n");
+}
+
+fn encode_source(source: &Source, is_binary: bool, out: &mut Output) {
+    out.text(b" D");
+    // Under `b` a source is base64 like the key, whether it needs it or not.
+    written(&source.key, is_binary, |byte| out.text(&[byte]));
+    if let Some(cas) = source.cas {
+        flag(out, b" U", cas);
+    }
+}
+
+fn written(key: &Key, is_binary: bool, mut each: impl FnMut(u8)) {
+    if is_binary {
+        base64::encode(key.as_bytes(), each);
+    } else {
+        key.as_bytes().iter().for_each(|&byte| each(byte));
+    }
 }
 
 fn encode_delete(delete: &Delete, now: u64, out: &mut Output) {
