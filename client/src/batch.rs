@@ -123,11 +123,12 @@ impl<'c> Batch<'c> {
                 (node.name(), group.sent, replies)
             })
         });
+        let limit = client.inner.config.max_value_bytes;
         for (name, sent, replies) in crate::join::join_all(calls.collect()).await {
             for (sent, reply) in sent.into_iter().zip(replies) {
                 let outcome = reply.and_then(|reply| {
                     let reply = reply.map(|reply| without_foreign_version(reply, sent.by_stand_in));
-                    sent.kind.outcome(sent.key, reply).map_err(|error| error.at(name))
+                    sent.kind.outcome(sent.key, reply, limit).map_err(|error| error.at(name))
                 });
                 tally(&outcome);
                 results[sent.place] = Some(outcome);

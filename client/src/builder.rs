@@ -115,8 +115,11 @@ impl Builder {
         self
     }
 
-    /// Values larger than this are not accepted from a server; 128 MiB unless given, 1 GiB at most. A connection may
-    /// take that much memory, if a server sends that much.
+    /// Bytes of the longest value that is sent or taken, before it is compressed; 128 MiB unless given, 1 GiB at most.
+    /// What is longer is an [`ErrorKind::ValueTooLarge`]: it is not sent, and what a server sends is dropped as it comes.
+    /// A connection may take that much memory, if a server sends that much.
+    ///
+    /// Servers have a limit of their own, memcached's and memcarp's `-I`, 1 MiB unless changed.
     pub fn max_value_bytes(mut self, bytes: usize) -> Builder {
         self.net.max_value_bytes = bytes.min(1 << 30);
         self
@@ -197,6 +200,7 @@ impl Builder {
             health: Arc::new(self.health),
             fallback: self.fallback,
             compress_above: self.compress_above,
+            max_value_bytes: self.net.max_value_bytes,
             #[cfg(feature = "near-cache")]
             near_cache: self.near_cache,
             net: Arc::new(self.net),
@@ -212,6 +216,7 @@ pub(crate) struct Config {
     pub(crate) health: Arc<HealthPolicy>,
     pub(crate) fallback: Option<Duration>,
     pub(crate) compress_above: Option<usize>,
+    pub(crate) max_value_bytes: usize,
     #[cfg(feature = "near-cache")]
     pub(crate) near_cache: Option<crate::near::NearCachePolicy>,
     net: SharedConfig,

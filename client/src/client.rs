@@ -271,12 +271,13 @@ impl Client {
         #[cfg(feature = "near-cache")]
         if let Some(reply) = self.inner.near.as_ref().and_then(|near| near.answer(&request)) {
             observe::request(Tally::NearHit);
-            return O::outcome(key, Some(AnyReply(reply)));
+            return O::outcome(key, Some(AnyReply(reply)), self.inner.config.max_value_bytes);
         }
         match self.execute(request, options.timeout).await {
             Ok(answer) => {
                 let name = answer.node.name().clone();
-                O::outcome(key, Some(AnyReply(answer.for_caller()))).map_err(|error| error.at(&name))
+                let limit = self.inner.config.max_value_bytes;
+                O::outcome(key, Some(AnyReply(answer.for_caller())), limit).map_err(|error| error.at(&name))
             }
             Err(error) if error.is_member_fault() && !options.strict => O::when_unreachable().ok_or(error),
             Err(error) => Err(error),
@@ -358,6 +359,10 @@ impl Client {
                         source_member: fleet.nodes[source_owner].name().to_string(),
                     }))));
                 }
+            }
+            let bytes = store.value.len();
+            if bytes > self.inner.config.max_value_bytes {
+                return Err(Error::new(ErrorKind::ValueTooLarge { bytes }));
             }
             // A piece cannot be compressed by itself: it joins what is there.
             if matches!(store.mode, Mode::Set | Mode::Add | Mode::Replace) {

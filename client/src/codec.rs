@@ -29,7 +29,8 @@ pub(crate) fn encode(value: Bytes, flags: u32, above: Option<usize>) -> Result<(
     Ok((value, flags))
 }
 
-pub(crate) fn decode(value: Bytes, flags: u32) -> Result<(Bytes, u32), Error> {
+/// Gives the value as it was, unless it was longer than `max_bytes`.
+pub(crate) fn decode(value: Bytes, flags: u32, max_bytes: usize) -> Result<(Bytes, u32), Error> {
     #[cfg(feature = "compression")]
     if flags & COMPRESSED != 0 && !value.is_empty() {
         use crate::error::ErrorKind;
@@ -38,10 +39,14 @@ pub(crate) fn decode(value: Bytes, flags: u32) -> Result<(Bytes, u32), Error> {
         if size > packed.len().saturating_mul(BEST_RATIO) {
             return Err(Error::caused(ErrorKind::Codec, format!("a compressed value claims {size} bytes")));
         }
+        if size > max_bytes {
+            return Err(Error::new(ErrorKind::ValueTooLarge { bytes: size }));
+        }
         let plain =
             lz4_flex::decompress(packed, size).map_err(|error| Error::caused(ErrorKind::Codec, error))?;
         return Ok((plain.into(), flags & !COMPRESSED));
     }
+    let _ = max_bytes;
     Ok((value, flags))
 }
 
@@ -54,18 +59,18 @@ mod tests {
         let text = Bytes::from("cache ".repeat(1000));
         let (packed, flags) = encode(text.clone(), 5, Some(1000)).unwrap();
         assert!(packed.len() < 200 && flags == 5 | COMPRESSED);
-        assert_eq!(decode(packed.clone(), flags).unwrap(), (text.clone(), 5));
+        assert_eq!(decode(packed.clone(), flags, 1 << 24).unwrap(), (text.clone(), 5));
         assert_eq!(encode(text.clone(), 5, None).unwrap(), (text.clone(), 5));
         assert_eq!(encode(text.clone(), 5, Some(6000)).unwrap(), (text.clone(), 5));
         assert!(encode(text, COMPRESSED, None).is_err(), "it would be taken for compressed");
         // What shrinks best is believed, what claims more is given no memory.
         let zeros = Bytes::from(vec![0; 1 << 24]);
         let (tight, flags) = encode(zeros.clone(), 0, Some(0)).unwrap();
-        assert_eq!(decode(tight, flags).unwrap().0, zeros);
-        assert!(decode(Bytes::from_static(b"\0\0\0\x40ab"), COMPRESSED).is_err());
+        assert_eq!(decode(tight, flags, 1 << 24).unwrap().0, zeros);
+        assert!(decode(Bytes::from_static(b"\0\0\0\x40ab"), COMPRESSED, 1 << 24).is_err());
         let mut mutilated = packed.to_vec();
         mutilated[3] = 0xff;
-        assert!(decode(mutilated.into(), COMPRESSED).is_err());
-        assert!(decode(Bytes::from_static(b"ab"), COMPRESSED).is_err());
+        assert!(decode(mutilated.into(), COMPRESSED, 1 << 24).is_err());
+        assert!(decode(Bytes::from_static(b"ab"), COMPRESSED, 1 << 24).is_err());
     }
 }

@@ -281,7 +281,7 @@ where
 #[cfg(feature = "near-cache")]
 fn near_copy(client: &Client, key: &Key) -> Option<Computed> {
     let reply = client.inner.near.as_ref()?.copy(key, std::time::Instant::now())?;
-    let (value, flags) = crate::codec::decode(reply.value?, reply.attributes.flags).ok()?;
+    let (value, flags) = crate::codec::decode(reply.value?, reply.attributes.flags, usize::MAX).ok()?;
     observe::request(Tally::NearHit);
     Some(Computed { value, flags, origin: Origin::Hit })
 }
@@ -314,7 +314,8 @@ where
             None
         } else {
             let origin = if seen.stale { Origin::Stale } else { Origin::Hit };
-            let decoded = crate::codec::decode(reply.value.unwrap_or_default(), seen.flags);
+            let limit = client.inner.config.max_value_bytes;
+            let decoded = crate::codec::decode(reply.value.unwrap_or_default(), seen.flags, limit);
             decoded.ok().map(|(value, flags)| Computed { value, flags, origin })
         };
         if seen.won {

@@ -25,9 +25,10 @@ pub enum ErrorKind {
         /// Its length.
         bytes: usize,
     },
-    /// The value is larger than the client was told to send or take.
+    /// The value is longer than the client was told to send or take:
+    /// [`Builder::max_value_bytes`](crate::Builder::max_value_bytes). It was not sent, or not kept.
     ValueTooLarge {
-        /// Its length.
+        /// Its length in bytes; as it was stored if a server sent it, unless only what was compressed is too long.
         bytes: usize,
     },
     /// The server, or the classic protocol it was met with, cannot do this: what it cannot do. Nothing was carried out.
@@ -151,7 +152,9 @@ impl fmt::Display for Error {
             ErrorKind::InvalidKey { bytes } => {
                 write!(f, "a key has 1 to 250 bytes (186 if it holds blanks), not {bytes}")
             }
-            ErrorKind::ValueTooLarge { bytes } => write!(f, "a value of {bytes} bytes is over the limit"),
+            ErrorKind::ValueTooLarge { bytes } => {
+                write!(f, "a value of {bytes} bytes is over max_value_bytes")
+            }
             ErrorKind::Unsupported(what) => write!(f, "not supported by this server: {what}"),
             ErrorKind::MemberDown => f.write_str("is down, nothing was sent"),
             ErrorKind::Connect => f.write_str("cannot connect"),

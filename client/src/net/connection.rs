@@ -69,7 +69,7 @@ impl Connection {
         Connection {
             stream,
             dialect,
-            parser: ReplyParser { max_value_bytes: config.max_value_bytes },
+            parser: ReplyParser::new(config.max_value_bytes),
             input: BytesMut::new(),
             output: Output::default(),
             unwritten: 0,

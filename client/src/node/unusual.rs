@@ -60,6 +60,9 @@ impl Node {
                 }
                 None => ErrorKind::Refused(text).into(),
             },
+            Code::TooLong(bytes) => {
+                ErrorKind::ValueTooLarge { bytes: usize::try_from(bytes).unwrap_or(usize::MAX) }.into()
+            }
             _ => return Ok(reply),
         };
         Err(error.at(&self.name))

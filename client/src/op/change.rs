@@ -58,7 +58,7 @@ impl Operation for Delete {
         Ok(AnyRequest(Request::Delete(self.0)))
     }
 
-    fn outcome(_: Key, reply: Option<AnyReply>) -> Result<Deleted, Error> {
+    fn outcome(_: Key, reply: Option<AnyReply>, _: usize) -> Result<Deleted, Error> {
         match reply.map(|reply| reply.0.code) {
             None | Some(Code::Done) => Ok(Deleted::Deleted),
             Some(Code::NotFound | Code::Miss) => Ok(Deleted::NotFound),
@@ -133,7 +133,7 @@ impl Operation for Count {
         Ok(AnyRequest(Request::Count(self.0)))
     }
 
-    fn outcome(_: Key, reply: Option<AnyReply>) -> Result<Counted, Error> {
+    fn outcome(_: Key, reply: Option<AnyReply>, _: usize) -> Result<Counted, Error> {
         let Some(AnyReply(reply)) = reply else { return Ok(Counted::Unknown) };
         match reply.code {
             Code::Done => {
@@ -190,7 +190,7 @@ impl Operation for Touch {
         Ok(AnyRequest(Request::Touch { key: self.0, ttl: self.1 }))
     }
 
-    fn outcome(_: Key, reply: Option<AnyReply>) -> Result<Touched, Error> {
+    fn outcome(_: Key, reply: Option<AnyReply>, _: usize) -> Result<Touched, Error> {
         match reply.map(|reply| reply.0.code) {
             Some(Code::Done) => Ok(Touched::Touched),
             None | Some(Code::Miss | Code::NotFound) => Ok(Touched::NotFound),

@@ -44,12 +44,12 @@ impl Operation for Get {
         Ok(AnyRequest(Request::Get(self.0)))
     }
 
-    fn outcome(key: Key, reply: Option<AnyReply>) -> Result<Option<Item>, Error> {
+    fn outcome(key: Key, reply: Option<AnyReply>, max_value_bytes: usize) -> Result<Option<Item>, Error> {
         let Some(AnyReply(reply)) = reply else { return Ok(None) };
         match reply.code {
             Code::Miss => Ok(None),
             Code::Done if is_placeholder(&reply.attributes) => Ok(None),
-            Code::Done => item(key, reply).map(Some),
+            Code::Done => item(key, reply, max_value_bytes).map(Some),
             code => Err(unexpected(&code)),
         }
     }
@@ -64,11 +64,11 @@ pub(crate) fn is_placeholder(attributes: &Attributes) -> bool {
     (attributes.claimed || attributes.won) && !attributes.stale && attributes.size == Some(0)
 }
 
-fn item(key: Key, reply: Reply) -> Result<Item, Error> {
+fn item(key: Key, reply: Reply, max_value_bytes: usize) -> Result<Item, Error> {
     let seen = reply.attributes;
     let left_out = reply.value.is_none();
     let value = reply.value.unwrap_or_default();
-    let (value, flags) = crate::codec::decode(value, seen.flags)?;
+    let (value, flags) = crate::codec::decode(value, seen.flags, max_value_bytes)?;
     Ok(Item {
         key,
         size: if left_out { seen.size.unwrap_or_default() } else { value.len() as u64 },

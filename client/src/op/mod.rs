@@ -14,9 +14,10 @@ pub trait Operation: sealed::Sealed + Sized + Send {
     #[doc(hidden)]
     fn into_request(self) -> Result<AnyRequest, Error>;
 
-    /// `None` is the usual answer, which a quiet batch leaves out.
+    /// `None` is the usual answer, which a quiet batch leaves out. No value comes of it that has more than
+    /// `max_value_bytes`.
     #[doc(hidden)]
-    fn outcome(key: Key, reply: Option<AnyReply>) -> Result<Self::Outcome, Error>;
+    fn outcome(key: Key, reply: Option<AnyReply>, max_value_bytes: usize) -> Result<Self::Outcome, Error>;
 
     /// What to say instead of an error if the member cannot be asked.
     #[doc(hidden)]
@@ -139,10 +140,10 @@ macro_rules! any_op {
         pub(crate) enum OpKind { $( $name ),* }
 
         impl OpKind {
-            pub(crate) fn outcome(self, key: Key, reply: Option<Reply>) -> Result<Outcome, Error> {
+            pub(crate) fn outcome(self, key: Key, reply: Option<Reply>, limit: usize) -> Result<Outcome, Error> {
                 match self {
                     $( OpKind::$name => {
-                        <$name as Operation>::outcome(key, reply.map(AnyReply)).map(Outcome::$name)
+                        <$name as Operation>::outcome(key, reply.map(AnyReply), limit).map(Outcome::$name)
                     } )*
                 }
             }

@@ -140,13 +140,10 @@ impl Operation for Store {
                 ))));
             }
         }
-        if self.0.value.len() > i32::MAX as usize - 2 {
-            return Err(Error::new(ErrorKind::ValueTooLarge { bytes: self.0.value.len() }));
-        }
         Ok(AnyRequest(Request::Store(self.0)))
     }
 
-    fn outcome(_: Key, reply: Option<AnyReply>) -> Result<Stored, Error> {
+    fn outcome(_: Key, reply: Option<AnyReply>, _: usize) -> Result<Stored, Error> {
         let Some(AnyReply(reply)) = reply else { return Ok(Stored::Stored { cas: 0 }) };
         match reply.code {
             Code::Done => Ok(Stored::Stored { cas: reply.attributes.cas }),

@@ -1,9 +1,12 @@
 //! Bytes to replies, of both dialects, one at a time. Knows what shape to expect, not who asked.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 /// A reply line longer than this is nonsense: a meta reply carries a key at most.
 const MAX_LINE_BYTES: usize = 8 * 1024;
+
+/// What claims to be longer is no item: servers allow a GiB at most, header included.
+const LONGEST_ITEM_BYTES: u64 = 1 << 30;
 
 /// Bytes of one `stats` answer; memcached's longest have some thousand lines.
 const MAX_STATS_BYTES: usize = 4 << 20;
@@ -42,6 +45,8 @@ pub(crate) enum Code {
     /// VERSION and other words.
     Text(String),
     Stats(Vec<(String, String)>),
+    /// A value of this many bytes, which were dropped as they came.
+    TooLong(u64),
 }
 
 /// The flags of a meta reply.
@@ -82,17 +87,36 @@ pub(crate) enum Shape {
 #[derive(Debug)]
 pub(crate) struct Malformed(pub(crate) String);
 
-/// Reads replies off the front of a buffer. Keeps no state between replies; a reply that is not yet whole is
-/// read again from its start, which costs one header line.
-#[derive(Clone, Copy, Debug)]
+/// Reads replies off the front of a buffer. A reply that is not yet whole is read again from its start, which costs one
+/// header line; only of a value that is too long nothing is kept.
+#[derive(Clone, Debug)]
 pub(crate) struct ReplyParser {
-    /// Values announced larger than this are refused.
-    pub(crate) max_value_bytes: usize,
+    max_value_bytes: usize,
+    too_long: Option<TooLong>,
+}
+
+/// A reply whose value is being dropped.
+#[derive(Clone, Debug)]
+struct TooLong {
+    reply: Reply,
+    /// Bytes of the value still to come.
+    left: u64,
+    /// What has to follow the value.
+    end: &'static [u8],
 }
 
 impl ReplyParser {
-    /// Takes one reply off `input`, or leaves it untouched if it is not there as a whole yet.
-    pub(crate) fn parse(&self, shape: Shape, input: &mut BytesMut) -> Result<Option<Reply>, Malformed> {
+    /// Values longer than `max_value_bytes` are dropped as they come, and refused.
+    pub(crate) const fn new(max_value_bytes: usize) -> ReplyParser {
+        ReplyParser { max_value_bytes, too_long: None }
+    }
+
+    /// Takes one reply off `input`, or leaves it untouched if it is not there as a whole yet and of no value that is too
+    /// long.
+    pub(crate) fn parse(&mut self, shape: Shape, input: &mut BytesMut) -> Result<Option<Reply>, Malformed> {
+        if self.too_long.is_some() {
+            return self.drop_value(input);
+        }
         let Some(end) = line_end(input, 0)? else { return Ok(None) };
         if let Some(error) = error_line(&input[..end.text]) {
             let _ = input.split_to(end.next);
@@ -110,13 +134,48 @@ impl ReplyParser {
         }
     }
 
-    fn meta(&self, input: &mut BytesMut, end: LineEnd) -> Result<Option<Reply>, Malformed> {
+    fn drop_value(&mut self, input: &mut BytesMut) -> Result<Option<Reply>, Malformed> {
+        let Some(TooLong { left, end, .. }) = &mut self.too_long else { return Ok(None) };
+        let dropped = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+        input.advance(dropped);
+        *left -= dropped as u64;
+        if *left > 0 || input.len() < end.len() {
+            return Ok(None);
+        }
+        if input.split_to(end.len()) != *end {
+            return Err(Malformed("a value does not end where its length says".to_owned()));
+        }
+        Ok(self.too_long.take().map(|too_long| too_long.reply))
+    }
+
+    /// Begins to drop a value and the header line before it.
+    fn refuse(
+        &mut self,
+        input: &mut BytesMut,
+        header: LineEnd,
+        length: u64,
+        attributes: Attributes,
+        end: &'static [u8],
+    ) -> Result<Option<Reply>, Malformed> {
+        if length > LONGEST_ITEM_BYTES {
+            return Err(Malformed(format!("a value of {length} bytes")));
+        }
+        input.advance(header.next);
+        let reply = Reply { attributes, ..Reply::bare(Code::TooLong(length)) };
+        self.too_long = Some(TooLong { reply, left: length, end });
+        self.drop_value(input)
+    }
+
+    fn meta(&mut self, input: &mut BytesMut, end: LineEnd) -> Result<Option<Reply>, Malformed> {
         let line = &input[..end.text];
         let mut words = line.split(|&b| b == b' ').filter(|word| !word.is_empty());
         let code = match words.next() {
             Some(b"VA") => {
                 let length = words.next().and_then(number).ok_or_else(|| malformed(line))?;
                 let attributes = attributes(words, line)?;
+                if length > self.max_value_bytes as u64 {
+                    return self.refuse(input, end, length, attributes, b"\r\n");
+                }
                 let value = self.block(input, end, length)?;
                 return Ok(value.map(|value| Reply { code: Code::Done, value: Some(value), attributes }));
             }
@@ -135,9 +194,6 @@ impl ReplyParser {
 
     /// Takes a header line and the block after it.
     fn block(&self, input: &mut BytesMut, end: LineEnd, length: u64) -> Result<Option<Bytes>, Malformed> {
-        if length > self.max_value_bytes as u64 {
-            return Err(Malformed(format!("a value of {length} bytes is over the limit")));
-        }
         let length = length as usize;
         let whole = end.next + length + 2;
         if input.len() < whole {
@@ -156,7 +212,7 @@ impl ReplyParser {
         Ok(Some(value.freeze()))
     }
 
-    fn values(&self, input: &mut BytesMut, end: LineEnd) -> Result<Option<Reply>, Malformed> {
+    fn values(&mut self, input: &mut BytesMut, end: LineEnd) -> Result<Option<Reply>, Malformed> {
         let line = &input[..end.text];
         if line == b"END" {
             let _ = input.split_to(end.next);
@@ -172,8 +228,11 @@ impl ReplyParser {
             [cas] => number(cas).ok_or_else(|| malformed(line))?,
             _ => 0,
         };
+        let key = Some(Bytes::copy_from_slice(key));
+        let attributes =
+            Attributes { flags: flags as u32, cas, size: Some(length), key, ..Attributes::default() };
         if length > self.max_value_bytes as u64 {
-            return Err(Malformed(format!("a value of {length} bytes is over the limit")));
+            return self.refuse(input, end, length, attributes, b"\r\nEND\r\n");
         }
         // The whole reply is the block and an END after it; take both or neither.
         let after = end.next + length as usize + 2;
@@ -184,11 +243,8 @@ impl ReplyParser {
         if &input[after..last.text] != b"END" {
             return Err(Malformed("more than one value for one key".to_owned()));
         }
-        let key = Some(Bytes::copy_from_slice(key));
         let value = self.block(input, end, length)?;
         let _ = input.split_to(last.next - after);
-        let attributes =
-            Attributes { flags: flags as u32, cas, size: Some(length), key, ..Attributes::default() };
         Ok(Some(Reply { code: Code::Done, value, attributes }))
     }
 }

@@ -5,17 +5,19 @@ use crate::key::{Key, Ttl};
 use crate::protocol::{Count, Delete, Dialect, Get, Mode, Output, Request, Source, Store};
 use std::time::Duration;
 
-const PARSER: ReplyParser = ReplyParser { max_value_bytes: 1 << 20 };
+/// Bytes that a value may have.
+const LONGEST: usize = 1 << 20;
 
 fn one(shape: Shape, text: &str) -> Reply {
     let mut whole = BytesMut::from(text.as_bytes());
-    let reply = PARSER.parse(shape, &mut whole).unwrap().unwrap();
+    let mut parser = ReplyParser::new(LONGEST);
+    let reply = parser.parse(shape, &mut whole).unwrap().unwrap();
     assert!(whole.is_empty(), "left over: {whole:?}");
     // The same a byte at a time: nothing until the last byte, then the same reply.
     let mut slow = BytesMut::new();
     for (place, byte) in text.bytes().enumerate() {
         slow.extend_from_slice(&[byte]);
-        let got = PARSER.parse(shape, &mut slow).unwrap();
+        let got = parser.parse(shape, &mut slow).unwrap();
         assert_eq!(got.is_some(), place + 1 == text.len(), "{text:?} after {place}");
         if let Some(got) = got {
             assert_eq!(got, reply);
@@ -25,7 +27,38 @@ fn one(shape: Shape, text: &str) -> Reply {
 }
 
 fn fails(shape: Shape, text: &str) -> bool {
-    PARSER.parse(shape, &mut BytesMut::from(text.as_bytes())).is_err()
+    ReplyParser::new(LONGEST).parse(shape, &mut BytesMut::from(text.as_bytes())).is_err()
+}
+
+/// Nothing of it is kept, and what follows is read as if it had not been there.
+#[test]
+fn a_value_that_is_too_long_is_dropped_as_it_comes() {
+    let value = "x".repeat(LONGEST + 1);
+    for (shape, head, tail) in [
+        (Shape::Meta, format!("VA {} c3 O9\r\n", value.len()), "\r\n"),
+        (Shape::Values, format!("VALUE k 0 {} 3\r\n", value.len()), "\r\nEND\r\n"),
+    ] {
+        let text = format!("{head}{value}{tail}EN\r\n");
+        for piece in [1, 1000, text.len()] {
+            let (mut parser, mut input) = (ReplyParser::new(LONGEST), BytesMut::new());
+            let mut replies = Vec::new();
+            for piece in text.as_bytes().chunks(piece) {
+                input.extend_from_slice(piece);
+                while replies.is_empty()
+                    && let Some(reply) = parser.parse(shape, &mut input).unwrap()
+                {
+                    replies.push(reply);
+                }
+                assert!(piece.len() > 1000 || input.len() < 1000 + head.len());
+            }
+            assert_eq!(replies[0].code, Code::TooLong(value.len() as u64));
+            assert_eq!((replies[0].attributes.cas, &replies[0].value), (3, &None));
+            assert_eq!(input, b"EN\r\n"[..]);
+        }
+        let mut wrong = BytesMut::from(format!("{head}{value}{tail}").replace(tail, "\r.......").as_bytes());
+        assert!(ReplyParser::new(LONGEST).parse(shape, &mut wrong).is_err());
+    }
+    assert!(fails(Shape::Meta, "VA 1073741825\r\n"), "no item is as long");
 }
 
 #[test]
@@ -103,7 +136,7 @@ fn nonsense_is_an_error_not_a_panic() {
         "VA 3\r\nbarXX",
         "HD cX\r\n",
         "HD c\r\n",
-        "VA 2000000\r\n",
+        "VA 2000000000\r\n",
         "HD O5000000000\r\n",
         "STORED\r\n",
     ] {
@@ -136,9 +169,10 @@ fn any_bytes_are_survived() {
         }
         for shape in [Shape::Meta, Shape::Line, Shape::Values, Shape::Stats] {
             let mut input = input.clone();
+            let mut parser = ReplyParser::new(LONGEST);
             for _ in 0..20 {
                 let before = input.len();
-                match PARSER.parse(shape, &mut input) {
+                match parser.parse(shape, &mut input) {
                     Ok(Some(_)) => assert!(input.len() < before),
                     _ => break,
                 }
