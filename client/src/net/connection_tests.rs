@@ -220,3 +220,43 @@ async fn a_caller_in_its_turn_learns_why_the_connection_ended() {
     assert_eq!(*error.kind(), ErrorKind::ConnectionLost);
     assert!(task.await.unwrap().is_err());
 }
+
+/// Gives the task turns until the next caller could be alone.
+async fn becomes_free(shared: &Arc<Shared>, queue: &mpsc::Sender<Work>) -> bool {
+    for _ in 0..1000 {
+        if shared.free(queue).is_some() {
+            return true;
+        }
+        tokio::task::yield_now().await;
+    }
+    false
+}
+
+/// Half of its answer has come and been read. Nobody else asks for anything: only the caller can wake the task.
+#[tokio::test]
+async fn the_task_reads_on_where_a_caller_in_its_turn_goes_away() {
+    for times_out in [false, true] {
+        let (shared, queue, mut far, task) = idle().await;
+        let (turn, answer) = alone(&shared, &queue, 1);
+        let mut waits = Box::pin(outcome(Some(turn), answer));
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        assert!(waits.as_mut().poll(&mut context).is_pending());
+        far.write_all(b"DELE").await.unwrap();
+        if times_out {
+            assert!(tokio::time::timeout(Duration::ZERO, waits).await.is_err());
+        } else {
+            assert!(waits.as_mut().poll(&mut context).is_pending());
+            drop(waits);
+        }
+        tokio::task::yield_now().await;
+        assert!(shared.free(&queue).is_none(), "half an answer is owed");
+        far.read_exact(&mut [0; 14]).await.unwrap();
+        far.write_all(b"TED\r\n").await.unwrap();
+        assert!(becomes_free(&shared, &queue).await, "nobody reads");
+        let (turn, answer) = alone(&shared, &queue, 2);
+        let next = tokio::spawn(outcome(Some(turn), answer));
+        tell(&mut far, "delete key:2").await;
+        assert_eq!(next.await.unwrap().unwrap().unwrap().code, Code::Done);
+        assert!(!task.is_finished());
+    }
+}
