@@ -65,7 +65,7 @@ impl<'c> Batch<'c> {
         self
     }
 
-    /// Waits this long at most.
+    /// Waits this long at most, instead of the client's usual time ([`Builder::timeout`](crate::Builder::timeout)).
     pub fn timeout(mut self, timeout: Duration) -> Batch<'c> {
         self.timeout = Some(timeout);
         self

@@ -147,7 +147,7 @@ impl Builder {
         self
     }
 
-    /// Speaks TLS to every TCP member.
+    /// Speaks TLS to every TCP member; not to Unix sockets.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: crate::tls::Tls) -> Builder {
         self.net.tls = Some(tls);
@@ -171,7 +171,8 @@ impl Builder {
         self
     }
 
-    /// Compresses values longer than this (LZ4), marking them with the highest client flag.
+    /// Compresses values of more bytes than this (LZ4), marking them with the highest client flag; none unless given.
+    /// Those that get no shorter stay as they are, as does what is appended or prepended.
     #[cfg(feature = "compression")]
     pub fn compress_above(mut self, bytes: usize) -> Builder {
         self.compress_above = Some(bytes);
@@ -186,6 +187,9 @@ impl Builder {
     }
 
     /// Makes the client. Nothing is connected yet.
+    ///
+    /// Fails for members that cannot be used ([`ErrorKind::Members`]), among them none at all, and for a timeout of zero
+    /// ([`ErrorKind::Settings`]).
     pub fn build(self) -> Result<Client, Error> {
         let mut carp = Carp::with_scheme(self.members, self.scheme)?;
         if let Some(on) = self.hash_tags {

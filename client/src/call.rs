@@ -36,7 +36,9 @@ impl<'c, O> Call<'c, O> {
         self
     }
 
-    /// Waits this long for the outcome at most, instead of the client's usual time.
+    /// Waits this long for the outcome at most, instead of the client's usual time
+    /// ([`Builder::timeout`](crate::Builder::timeout)). Then it is an [`ErrorKind::Timeout`](crate::ErrorKind::Timeout),
+    /// or a miss.
     pub fn timeout(mut self, timeout: Duration) -> Call<'c, O> {
         self.options.timeout = Some(timeout);
         self

@@ -48,6 +48,8 @@ pub(crate) struct Inner {
 impl Client {
     /// A client with the usual settings, of [`Members`] or of a text that lists them. Nothing is connected yet.
     ///
+    /// Fails for a list that cannot be used ([`ErrorKind::Members`]): an empty one, a name twice, no address.
+    ///
     /// ```no_run
     /// # use memcarp_client::Client;
     /// let client = Client::new("10.0.0.1, 10.0.0.2, big=10.0.0.3:11212*2")?;
@@ -104,12 +106,12 @@ impl Client {
         Call::new(self, Store::replace(key, value))
     }
 
-    /// Adds to the end of a value.
+    /// Adds to the end of a value, if there is one. Time to live and flags stay.
     pub fn append(&self, key: impl Into<Key>, value: impl Into<Value>) -> Call<'_, Store> {
         Call::new(self, Store::append(key, value))
     }
 
-    /// Adds before a value.
+    /// Adds before a value, if there is one. Time to live and flags stay.
     pub fn prepend(&self, key: impl Into<Key>, value: impl Into<Value>) -> Call<'_, Store> {
         Call::new(self, Store::prepend(key, value))
     }
@@ -124,12 +126,12 @@ impl Client {
         Call::new(self, Touch::new(key, ttl))
     }
 
-    /// Adds to a counter.
+    /// Adds to a counter, if there is one; see [`Count::or_create`]. Wraps at 2^64.
     pub fn increment(&self, key: impl Into<Key>, delta: u64) -> Call<'_, Count> {
         Call::new(self, Count::up(key, delta))
     }
 
-    /// Subtracts from a counter.
+    /// Subtracts from a counter, if there is one; see [`Count::or_create`]. Stops at 0.
     pub fn decrement(&self, key: impl Into<Key>, delta: u64) -> Call<'_, Count> {
         Call::new(self, Count::down(key, delta))
     }
@@ -155,7 +157,8 @@ impl Client {
     }
 
     /// Replaces the member list. Requests under way are finished where they were sent; members in both lists keep
-    /// their connections and their health. A list equal to the one in use changes nothing.
+    /// their connections and their health. A list equal to the one in use changes nothing. Says the number of the list in use then, as
+    /// [`Client::epoch`] does. Fails, and changes nothing, for a list that cannot be used ([`ErrorKind::Members`]).
     ///
     /// A key that moves to another member leaves its value behind, and finds it again if it moves back: a member that
     /// left the list for a while, without losing its memory, has to be emptied before it returns, unless times to live
@@ -214,7 +217,9 @@ impl Client {
         results.into_iter().map(|(name, result)| (name, result.map(drop))).collect()
     }
 
-    /// Every member's version string.
+    /// Every member's version string, such as `1.6.18`.
+    ///
+    /// By member: its name, and the string. Takes the client's usual time at most.
     pub async fn versions(&self) -> Vec<(String, Result<String, Error>)> {
         let text = |reply: Reply| match reply.code {
             Code::Text(text) => text.strip_prefix("VERSION ").unwrap_or(&text).to_owned(),
@@ -226,7 +231,8 @@ impl Client {
 
     /// Every member's statistics: `""` for the general ones, `"items"`, `"settings"` and so on for others.
     ///
-    /// By member: its name, and the names and values of its statistics.
+    /// By member: its name, and the names and values of its statistics. A set that a server does not have is
+    /// [`ErrorKind::Unsupported`].
     pub async fn stats(&self, which: &str) -> Vec<(String, Result<Vec<(String, String)>, Error>)> {
         if which.chars().any(char::is_control) {
             let refused = |node: &Arc<Node>| {

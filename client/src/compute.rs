@@ -149,7 +149,7 @@ macro_rules! fresh_from {
     } )* };
 }
 
-fresh_from!(Value, Bytes, Vec<u8>, String, &str, &[u8]);
+fresh_from!(Value, Bytes, Vec<u8>, String, &str, &[u8], &Bytes, &Vec<u8>, &String, ());
 
 /// What [`Client::get_or_compute`] came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,7 +169,7 @@ impl Computed {
         std::str::from_utf8(&self.value).ok()
     }
 
-    /// The value read as JSON.
+    /// The value read as JSON. Fails with [`ErrorKind::Codec`].
     #[cfg(feature = "serde")]
     pub fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, Error> {
         serde_json::from_slice(&self.value).map_err(|error| Error::caused(ErrorKind::Codec, error))

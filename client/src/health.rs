@@ -15,20 +15,20 @@ const SHORTEST_PROBE: Duration = Duration::from_millis(1);
 #[derive(Clone, Debug)]
 pub struct HealthPolicy {
     /// Timeouts and broken connections in a row after which a member is down. A refused connection counts
-    /// for all of them.
+    /// for all of them. 3 unless changed.
     pub failures: u32,
     /// The wait before the first probe of a member that went down, 1 ms at least. Doubles each time it goes down again
-    /// within `flap_window` of its return.
+    /// within `flap_window` of its return. 500 ms unless changed.
     pub first_probe: Duration,
-    /// Each failed probe lengthens the wait by half, up to this.
+    /// Each failed probe lengthens the wait by half, up to this; 30 s unless changed.
     pub longest_probe: Duration,
-    /// How long after its return a member is still suspected of flapping.
+    /// How long after its return a member is still suspected of flapping; 60 s unless changed.
     pub flap_window: Duration,
     /// If more than this share of at least three members looks down, the fault is taken to be on this side, and
-    /// requests are sent to members that look down too.
+    /// requests are sent to members that look down too. 0 to 1, 0.5 unless changed.
     pub fail_open_above: f64,
     /// How many keys whose change a member missed are remembered for it. Beyond it, everything it stored before its
-    /// return is taken for stale.
+    /// return is taken for stale. 10,000 unless changed; each takes as much memory as its key and some 100 bytes.
     pub missed_keys: usize,
 }
 

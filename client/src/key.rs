@@ -106,7 +106,8 @@ impl From<&Key> for Key {
 /// How long an item may live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ttl {
-    /// A time from now, rounded up to whole seconds: the protocol has no finer ones.
+    /// A time from now, rounded up to whole seconds: the protocol has no finer ones. Nothing ends later than in
+    /// January 2038, where servers' clocks do; a time of zero has ended already.
     After(Duration),
     /// Until it is evicted.
     #[default]

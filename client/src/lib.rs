@@ -14,7 +14,7 @@
 //!   [trying again can help](Error::is_retryable).
 //! - **Cancellation** is safe everywhere. Dropping a future or letting it time out never shows its answer to anybody else.
 //! - **A client** is cheap to clone, `Send` and `Sync`; keys and values are [`Bytes`](bytes::Bytes), or whatever converts
-//!   into them.
+//!   into them. Connections are closed when the last clone is dropped, after what is under way.
 //! - **Many at once**: [`Client::get_many`] and [`Client::batch`] scatter over the owners and gather in order, each
 //!   operation with its own result.
 //! - **Stampedes**: [`Client::get_or_compute`] has one caller compute, over all processes, by leases on the server.
@@ -53,8 +53,17 @@
 //! | `near-cache` | short-lived copies of hot items in the process |
 //! | `serde` | `Value::json`, `Item::json` |
 //! | `compression` | LZ4 for long values |
-//! | `metrics` | counters and gauges through the `metrics` crate |
-//! | `tracing` | log lines for members going down and coming back |
+//! | `metrics` | counters and gauges through the `metrics` crate, see below |
+//! | `tracing` | a line for each member going down (`WARN`), coming back (`INFO`) or emptied (`WARN`), for each new member list (`INFO`), and for each failed request (`DEBUG`) |
+//!
+//! With `metrics`, whatever recorder is installed sees:
+//!
+//! | name | labels | |
+//! |---|---|---|
+//! | `memcarp_client_requests_total` | `outcome`: `hit`, `miss`, `done` (anything but a read), `near_hit`, `computed`, `shared` (computed for another caller), `fallback` (sent to a stand-in) | counter |
+//! | `memcarp_client_errors_total` | `member` (empty if it got as far as none), `kind`: an [`ErrorKind`] as `connection_lost` | counter; counts too where the caller is told of a miss |
+//! | `memcarp_client_member_up` | `member` | gauge: 0 once it goes down, 1 when it is back |
+//! | `memcarp_client_members_epoch` | | gauge: [`Client::epoch`], once the list changes |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -102,7 +111,7 @@ pub use members::{Address, DEFAULT_PORT, Member, Members, MembersError, Membersh
 pub use near::NearCachePolicy;
 pub use net::ProtocolChoice;
 pub use op::{Counted, Deleted, Operation, Outcome, Stored, Touched};
-pub use route::{Carp, Explanation, Movement, Ranked, Scheme, hash_tag, movement, sample_keys};
+pub use route::{Carp, Explanation, Movement, Ranked, Scheme, Share, hash_tag, movement, sample_keys};
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 pub use value::{Details, Item, Value};

@@ -20,7 +20,7 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Trusts the authorities in `ca_pem` and no others.
+    /// Trusts the authorities in `ca_pem` and no others. Fails ([`ErrorKind::Settings`]) if there are none.
     pub fn new(ca_pem: &[u8]) -> Result<Tls, Error> {
         Tls::build(ca_pem, None)
     }
@@ -35,7 +35,8 @@ impl Tls {
         Tls { config, server_name: None }
     }
 
-    /// The name every member's certificate must carry, instead of the host in its address.
+    /// The name every member's certificate must carry, instead of the host in its address. Fails ([`ErrorKind::Settings`])
+    /// for what is neither a DNS name nor an IP address.
     pub fn server_name(mut self, name: &str) -> Result<Tls, Error> {
         let name =
             ServerName::try_from(name.to_owned()).map_err(|e| Error::caused(ErrorKind::Settings, e))?;

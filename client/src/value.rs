@@ -24,7 +24,7 @@ impl Value {
         self
     }
 
-    /// A serialised value, as JSON.
+    /// A serialised value, as JSON. Fails with [`ErrorKind::Codec`](crate::ErrorKind::Codec).
     #[cfg(feature = "serde")]
     pub fn json(value: &impl serde::Serialize) -> Result<Value, crate::Error> {
         let bytes = serde_json::to_vec(value);
@@ -129,16 +129,16 @@ pub struct Item {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Details {
-    /// The time it has left; none if it does not expire.
+    /// The time it has left, in whole seconds; none if it does not expire.
     pub ttl: Option<Duration>,
     /// Whether it had been read before.
     pub hit_before: bool,
-    /// The time since it was last read or written.
+    /// The time since it was last read or written, in whole seconds.
     pub idle: Duration,
 }
 
 impl Item {
-    /// The value read as JSON.
+    /// The value read as JSON. Fails with [`ErrorKind::Codec`](crate::ErrorKind::Codec).
     #[cfg(feature = "serde")]
     pub fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, crate::Error> {
         serde_json::from_slice(&self.value)

@@ -108,6 +108,18 @@ impl From<Key> for DerivedFrom {
     }
 }
 
+impl From<&Key> for DerivedFrom {
+    fn from(key: &Key) -> DerivedFrom {
+        key.clone().into()
+    }
+}
+
+impl From<&String> for DerivedFrom {
+    fn from(key: &String) -> DerivedFrom {
+        Key::from(key).into()
+    }
+}
+
 impl From<&str> for DerivedFrom {
     fn from(key: &str) -> DerivedFrom {
         Key::from(key).into()

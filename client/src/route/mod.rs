@@ -10,7 +10,7 @@ mod plan;
 mod tag;
 
 pub use explain::Explanation;
-pub use plan::{Movement, movement, sample_keys};
+pub use plan::{Movement, Share, movement, sample_keys};
 pub use tag::hash_tag;
 
 use crate::members::{Member, Members, MembersError};
