@@ -18,7 +18,7 @@ pub enum Event {
         /// The failure that decided it.
         error: Error,
     },
-    /// A member works again and has been told what it missed.
+    /// A member works again. What it has missed is made good before it is used.
     Up {
         /// Its name.
         member: Arc<str>,

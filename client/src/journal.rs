@@ -63,13 +63,19 @@ impl Journal {
         self.keys.is_empty() && self.overflowed.is_none()
     }
 
-    /// Up to `count` of the keys, which stay in the journal until [`settled`](Journal::settled).
-    pub(crate) fn some(&self, count: usize) -> Vec<Key> {
-        self.keys.keys().take(count).cloned().collect()
+    /// Up to `count` of the keys missed by `until`, which stay in the journal until [`settled`](Journal::settled).
+    pub(crate) fn some(&self, count: usize, until: u64) -> Vec<Key> {
+        let due = self.keys.iter().filter(|&(_, &missed)| missed <= until);
+        due.map(|(key, _)| key.clone()).take(count).collect()
     }
 
     pub(crate) fn has_overflowed(&self) -> bool {
         self.overflowed.is_some()
+    }
+
+    /// Whether it had by `until`, and has not been settled since.
+    pub(crate) fn had_overflowed(&self, until: u64) -> bool {
+        self.overflowed.is_some_and(|missed| missed <= until)
     }
 }
 

@@ -344,3 +344,36 @@ async fn a_partitioned_host_returns_without_old_values() {
     let results = client.batch().add(Get::new("b")).send().await;
     assert!(matches!(&results[0], Ok(Outcome::Get(Some(item))) if item.text() == Some("before")));
 }
+
+/// As long as it is down, each of their changes is missed, and there is more to be made good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_comes_back_however_much_is_changed_meanwhile() {
+    let mut fake = Fake::start().await;
+    let client = builder(&[("only", &fake.address)]).build().unwrap();
+    assert!(client.set("key:0", "before").await.unwrap().is_stored());
+    let mut events = client.events();
+    fake.cut();
+    let callers: Vec<_> = (0..8)
+        .map(|caller| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                for number in 0.. {
+                    let key = format!("key:{}", (caller + number) % 100);
+                    let _ = client.set(&key, key.as_str()).await;
+                    if let Ok(Some(item)) = client.get(&key).strict().await {
+                        assert_eq!(item.text(), Some(key.as_str()), "a value from before");
+                    }
+                    tokio::task::yield_now().await;
+                }
+            })
+        })
+        .collect();
+    until_event(&mut events, "it is down", is_down).await;
+    fake.restore().await;
+    until_event(&mut events, "it is up", is_up).await;
+    eventually("a change arrives", || async { client.set("key:0", "key:0").await.is_ok() }).await;
+    for caller in callers {
+        caller.abort();
+        assert!(caller.await.unwrap_err().is_cancelled());
+    }
+}

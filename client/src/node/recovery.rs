@@ -107,13 +107,15 @@ impl Node {
         Ok(())
     }
 
-    /// Brings the member up to date with everything it missed.
+    /// Brings the member up to date with everything it had missed when this began. More may be missed meanwhile, faster
+    /// than it can be made good.
     async fn replay(self: &Arc<Self>) -> Result<(), Error> {
+        let until = self.state().journal.now();
         loop {
             let deadline = Instant::now() + self.patience;
             let (keys, overflowed) = {
                 let state = self.state();
-                (state.journal.some(REPLAY_BATCH), state.journal.has_overflowed())
+                (state.journal.some(REPLAY_BATCH, until), state.journal.had_overflowed(until))
             };
             match keys.is_empty() {
                 _ if overflowed => self.empty_member(deadline).await?,
@@ -183,13 +185,15 @@ pub(super) async fn probe(node: Weak<Node>) {
         }
         {
             let mut state = node.state();
-            if !state.journal.is_empty() {
-                continue; // Missed something more while it was brought up to date.
-            }
             state.health.came_back(Instant::now().into_std());
             node.down.store(false, Ordering::Relaxed);
         }
         node.events.send(Event::Up { member: node.name.clone() });
+        // Callers add to what is missed until they see that it is up, so it has to be up first. Each key is made good
+        // before it is used.
+        if node.doubtful.load(Ordering::Acquire) {
+            node.replay_soon();
+        }
         return;
     }
 }
