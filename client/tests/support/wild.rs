@@ -26,6 +26,7 @@ impl Wild {
         let task = tokio::spawn(async move {
             let mut served = Vec::new();
             while let Ok((stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).unwrap();
                 let number = served.len();
                 served.push(Stopped(tokio::spawn(serve(Peer(BufReader::new(stream)), number))));
             }
@@ -96,6 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     /// Says something; whether anybody listens is seen by the next `line`.
     pub async fn say(&mut self, text: &str) {
         let _ = self.0.write_all(text.as_bytes()).await;
+        let _ = self.0.flush().await; // Under TLS it may not have gone out yet.
     }
 
     /// Answers `mn`, with which a connection begins.
