@@ -130,7 +130,7 @@ fn normal_form(line: &[u8], names: &mut Names) -> Vec<u8> {
 fn rounded(seconds: &str) -> String {
     match seconds.parse::<i64>() {
         // A time that has passed, as memcached shows it: below zero, in 32 bits without a sign.
-        Ok(seconds) if seconds > i64::from(u32::MAX) - 1000 => "0".into(),
+        Ok(seconds) if seconds > i64::from(u32::MAX) - 86_400 => "0".into(),
         Ok(seconds) if seconds >= 0 => ((seconds + 50) / 100 * 100).to_string(),
         _ => seconds.into(),
     }
