@@ -174,12 +174,8 @@ pub struct Cursor {
 impl Store {
     /// An empty store.
     pub fn new(options: &Options) -> Store {
-        let by_memory = (options.limit / SHARD_BYTES).max(1);
-        let count = (options.workers * 4).min(by_memory).clamp(1, MAX_SHARDS).next_power_of_two();
-        // Some pages at least, of whatever size the system's are.
-        let least = MIN_SEGMENT.max(4 * pool::page_len());
-        let block_len =
-            (options.limit / count / SEGMENTS).max(1).next_power_of_two().clamp(least, MAX_SEGMENT);
+        let count = pool::shards(options.limit, options.workers);
+        let block_len = pool::block_len(options.limit, count);
         let pool = Arc::new(Pool::new(options.limit.min(count << SHARD_LIMIT_BITS), block_len, count));
         let inline_limit = pool.unit_len();
         let sources = Arc::new(Sources::new(pool.clone(), options.no_evictions, sources::MAX_REMEMBERED));
@@ -483,18 +479,10 @@ fn unlock_after_background_work(shard: MutexGuard<'_, Shard>) {
 /// costs some 70 ns, whatever the size. Fetched ahead, a key of a hundred takes a fourth more time in a store of 16 MiB,
 /// as much in one of 24, a fifth less at 40, two fifths less at 265.
 const CACHE_BYTES: usize = 24 << 20;
-/// A shard has at least this much memory: with less, more shards cost hits.
-const SHARD_BYTES: usize = 16 << 20;
-/// Four for each of 64 workers. What is done for all shards one after the other, maintenance and counting, stays short.
-const MAX_SHARDS: usize = 256;
 /// Part of the memory that readers may keep of values which are no longer in the store.
 const DETACHED_PART: usize = 8;
 /// More than this much memory of a shard has no locations in the index.
 const SHARD_LIMIT_BITS: u32 = index::LOCATION_BITS - 2;
-/// A shard's memory is cut into about this many segments, or half as many. With fewer, less is lost at their ends.
-const SEGMENTS: usize = 256;
-const MIN_SEGMENT: usize = 16 << 10;
-const MAX_SEGMENT: usize = 1 << 20;
 
 #[cfg(test)]
 mod collisions;

@@ -1,5 +1,6 @@
 //! The one budget of the store: everything that holds memory takes it here and gives it back. Knows no items.
 
+mod cut;
 mod units;
 
 use super::sync::{AtomicUsize, Mutex, Ordering};
@@ -7,7 +8,7 @@ use memmap2::MmapMut;
 
 use units::Units;
 
-pub(super) use units::page_len;
+pub(super) use cut::{block_len, page_len, shards};
 
 /// A block of memory straight from the system. It is resident only where it has been written, and goes back to the
 /// system when it is dropped, whatever allocator the process uses.
@@ -78,7 +79,7 @@ impl Pool {
     pub fn new(limit: usize, block_len: usize, shards: usize) -> Pool {
         Pool {
             block_len,
-            unit_len: units::unit_len(block_len),
+            unit_len: cut::unit_len(block_len),
             units: Mutex::new(Units::new(block_len)),
             limit: AtomicUsize::new(limit),
             used: AtomicUsize::new(0),

@@ -1,26 +1,9 @@
 //! Pieces of memory shorter than a block, all of one length: the memory of a block is had as a group of them, and
 //! goes back when all of them are free. So nothing fragments but whole groups, and those in use are filled up first.
 
+use super::cut::unit_len;
 use super::{Block, Piece};
-use nix::unistd::{SysconfVar, sysconf};
 use std::collections::BTreeSet;
-
-/// Longest unit, unless the system's pages are longer.
-const LONGEST: usize = 16 << 10;
-
-/// Bytes of a unit, given those of a block: whole pages, few beside a block, because the values that are shorter, and
-/// what is left of one that has been cut into units, go to the log and leave the end of a segment free; but not fewer,
-/// because a value in the log costs less beside its bytes.
-pub(super) fn unit_len(block_len: usize) -> usize {
-    let page = page_len();
-    (block_len / 8).min(LONGEST).max(page).min(block_len)
-}
-
-/// Bytes the system gives at a time.
-pub(in crate::store) fn page_len() -> usize {
-    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
-    page.map_or(4 << 10, |page| page as usize)
-}
 
 /// The groups of units.
 #[derive(Debug)]
