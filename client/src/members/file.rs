@@ -5,9 +5,19 @@ use crate::route::{Carp, Scheme};
 use toml::de::{DeTable, DeValue};
 
 impl Members {
-    /// Reads the `[[members]]` tables of a TOML file (`[[member]]` will do too): `name`, `address` (the name if absent), `weight` (1 if absent).
+    /// Reads the `[[members]]` tables of a TOML file (`[[member]]` will do too): `name`, `address` (the name if absent),
+    /// `weight` (1 if absent). A file that asks for another routing than the default is an error: as a list alone it
+    /// would lead keys to other members than [`Carp::from_toml`] does.
     pub fn from_toml(text: &str) -> Result<Members, MembersError> {
-        File::read(text, |_| false).map(|file| file.members)
+        let file = File::read(text, |_| false)?;
+        let default = Scheme::default();
+        if file.scheme != default || file.hash_tags.is_some_and(|on| on != default.tags_by_default()) {
+            return Err(MembersError::new(
+                "scheme and hash_tags say more than a list of members holds: read it with Carp::from_toml, and give \
+                 that to Builder::routing",
+            ));
+        }
+        Ok(file.members)
     }
 }
 
@@ -134,12 +144,25 @@ mod tests {
         assert_eq!(carp.scheme(), Scheme::CarpV1);
         assert_eq!(carp.members()[0].weight(), 2.0);
         assert_eq!(carp.members()[1].address().unwrap().to_string(), "b:11211");
-        assert_eq!(Members::from_text(FILE).unwrap(), *carp.members());
-        assert_eq!(Members::from_toml(&FILE.replace("[[member]]", "[[members]]")).unwrap(), *carp.members());
+        let list = FILE.replace("carp-v1", "carp-v2");
+        assert_eq!(Members::from_text(&list).unwrap(), *carp.members());
+        assert_eq!(Members::from_toml(&list.replace("[[member]]", "[[members]]")).unwrap(), *carp.members());
         // Both at once are one list, in which a name may not stand twice.
-        assert_eq!(Members::from_toml(&FILE.replacen("[[member]]", "[[members]]", 1)).unwrap().len(), 2);
+        assert_eq!(Members::from_toml(&list.replacen("[[member]]", "[[members]]", 1)).unwrap().len(), 2);
         let twice = "[[member]]\nname = \"a\"\n[[members]]\nname = \"a\"\n";
         assert!(Members::from_toml(twice).unwrap_err().to_string().contains("two members"));
+    }
+
+    #[test]
+    fn a_list_does_not_lose_the_routing_that_its_file_asks_for() {
+        let list = FILE.replace("scheme = \"carp-v1\"\n", "");
+        assert_eq!(Members::from_text(&list).unwrap().len(), 2);
+        for routing in ["scheme = \"carp-v1\"\n", "hash_tags = false\n"] {
+            let file = format!("{routing}{list}");
+            assert!(Carp::from_toml(&file).is_ok());
+            let error = Members::from_text(&file).unwrap_err().to_string();
+            assert!(error.contains("read it with Carp::from_toml"), "{error}");
+        }
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl Scheme {
 
     /// Whether keys are routed by the inside of their first `{...}` unless told otherwise.
     /// The draft has no such rule, so `carp-v1` hashes the whole key.
-    fn tags_by_default(self) -> bool {
+    pub(crate) fn tags_by_default(self) -> bool {
         self == Scheme::CarpV2
     }
 }
@@ -130,7 +130,7 @@ impl Carp {
         let path = std::path::Path::new(list);
         if !path.is_file() {
             // A file that is not there would otherwise be taken for a member of that name.
-            if list.ends_with(".toml") {
+            if list.ends_with(".toml") || list.starts_with("./") || list.starts_with("../") {
                 return Err(MembersError::new(format!("{list}: there is no such file")));
             }
             return Carp::with_scheme(list.parse()?, scheme.unwrap_or_default());
