@@ -140,9 +140,10 @@ fn carp(list: &OsStr, asked: &ArgMatches) -> Result<Carp, Refusal> {
 fn text(list: &OsStr) -> Result<String, Refusal> {
     let refusal = |why: &str| Refusal { exit: 1, message: format!("cannot read {}: {why}", list.display()) };
     let path = Path::new(list);
-    // A list never ends so, and what it would say of a file that is not there would help nobody.
-    let named =
-        path.extension().is_some_and(|extension| ["toml", "txt", "conf"].iter().any(|e| extension == *e));
+    // No list is such a name, and what it would say of a file that is not there would help nobody.
+    let ends_so =
+        path.extension().is_some_and(|end| ["toml", "txt", "conf"].iter().any(|other| end == *other));
+    let named = ends_so || path.starts_with(".") || path.starts_with("..");
     if !named && !path.is_file() {
         return list.to_str().map(str::to_owned).ok_or_else(|| refusal("it is not UTF-8"));
     }

@@ -174,6 +174,7 @@ fn refusals() {
             1,
             "cannot read /nonexistent/members.toml: No such file",
         ),
+        (&["--members", "./nonexistent", "k"], 1, "cannot read ./nonexistent: No such file"),
         (&["--members", "a*1.5,b", "--scheme", "carp-v1", "k"], 1, "whole load factors"),
     ] {
         let (code, said) = refused(args);
