@@ -5,7 +5,7 @@
 pub mod history;
 mod plot;
 
-use crate::command::hotkeys::Hottest;
+use crate::command::hotkeys::{Hottest, ONE_IN};
 use crate::command::{Engine, MEMCACHED_VERSION, Report};
 use crate::metrics::process::Process;
 use crate::store::Now;
@@ -199,7 +199,7 @@ impl Status<'_> {
         }
         let Hottest { counted, keys } = self.engine.hottest();
         if keys.is_empty() {
-            page.push_str("<p class=\"dim\">None yet: one lookup in 64 is counted.</p>");
+            let _ = write!(page, "<p class=\"dim\">None yet: one lookup in {ONE_IN} is counted.</p>");
             return;
         }
         page.push_str("<table><tr><th>key</th><th class=\"num\">share of lookups</th></tr>");
