@@ -17,6 +17,9 @@ pub const MAX_KEY_LEN: usize = 250;
 /// Longest line that may be incomplete, in bytes: more without a line end closes the connection, unless it is a get.
 pub const MAX_PARTIAL_LINE: usize = 2048;
 
+/// The same for a store that names sources, whose names alone can be twice as long.
+pub const MAX_PARTIAL_SOURCES: usize = 8192;
+
 /// Longest value a store may announce, in bytes; beyond it the number itself is refused.
 pub const MAX_VALUE_LEN: u64 = (i32::MAX - 2) as u64;
 

@@ -104,7 +104,7 @@ impl Connection {
 
     /// Sees to it that what has been sent here is not carried out after what the next connection sends: a late change
     /// would put an old value over a new one. A server that reads on is waited for until it closes, which says that it
-    /// has come to the end; what another one has not received yet never reaches it.
+    /// has come to the end; what another one has not received yet never reaches it, but what it has, it may still read.
     async fn retire(&mut self) {
         if self.listening {
             let goodbye = async {

@@ -4,8 +4,9 @@ use super::{Context, Flow, Input, Session, State, Step};
 use crate::command::classic::{self, Getting};
 use crate::command::output::{Mark, Output};
 use crate::command::reply::put_error;
-use crate::protocol::{self, Error, Fields, MAX_PARTIAL_LINE};
+use crate::protocol::{self, Error, Fields, MAX_PARTIAL_LINE, MAX_PARTIAL_SOURCES};
 use crate::store::{Hash, Key};
+use memchr::memmem;
 use smallvec::SmallVec;
 
 /// How much of an incomplete get line is waited for before its keys are answered as they come.
@@ -16,10 +17,16 @@ const MAX_INDENT: usize = 100;
 
 impl Session {
     /// A line without its end is waited for, within bounds: a long one has to be a get, whose keys are answered as
-    /// they come.
+    /// they come, or a store that names many sources.
     pub(super) fn on_partial_line(&mut self, input: &mut Input<'_>, context: &Context<'_>) -> Flow {
         let rest = input.rest();
         if rest.len() <= MAX_PARTIAL_LINE {
+            return Flow::Stop(Step::Read);
+        }
+        if rest.len() <= MAX_PARTIAL_SOURCES
+            && rest.starts_with(b"ms ")
+            && memmem::find(&rest[..MAX_PARTIAL_LINE], b" D").is_some()
+        {
             return Flow::Stop(Step::Read);
         }
         let indent = rest.iter().take(MAX_INDENT + 1).take_while(|&&byte| byte == b' ').count();
@@ -144,7 +151,28 @@ impl Ahead {
 #[cfg(test)]
 mod tests {
     use super::super::super::testing::Client;
+    use super::*;
     use crate::config::Config;
+
+    /// What comes of the beginning of a line.
+    fn begun(client: &mut Client, line: &[u8]) -> Step {
+        client.with_context(|context, session| session.on_bytes(line, &mut Output::default(), context).step)
+    }
+
+    #[test]
+    fn a_store_may_name_its_most_and_longest_sources_wherever_its_line_is_cut() {
+        let sources: String = (0..16).map(|number| format!(" D{number:0>249}")).collect();
+        let line = format!("ms {} 1{sources}", "k".repeat(250));
+        for cut in [1, 2000, 2048, 2049, 3000, line.len()] {
+            let mut client = Client::new(Config::default());
+            assert!(matches!(begun(&mut client, &line.as_bytes()[..cut]), Step::Read), "cut at {cut}");
+            assert_eq!(client.say(&format!("{line}\r\nx")), "HD|");
+        }
+        // Other stores are no longer than with memcached, and these have a bound as well.
+        for line in [format!("ms k 1 {}", "T0 ".repeat(700)), line.repeat(2)] {
+            assert!(matches!(begun(&mut Client::new(Config::default()), line.as_bytes()), Step::Close));
+        }
+    }
 
     #[test]
     fn a_get_of_many_keys_is_answered_alike_from_a_store_larger_than_the_cache() {
