@@ -145,3 +145,18 @@ async fn a_member_that_does_not_know_sources_is_asked_once() {
     let asked = lines.lock().unwrap().iter().filter(|line| line.contains(" D")).count();
     assert_eq!(asked, 1);
 }
+
+/// It would have been taken for the time to live of the item, which then lived for ever.
+#[tokio::test]
+async fn only_what_needs_an_item_may_create_it() {
+    let server = Script::start(|line, _| Does::Says(format!("HD c7{}\r\n", opaque(line)))).await;
+    let client = builder(&server.address).build().unwrap();
+    let minute = Duration::from_secs(60);
+    for wrong in [Store::set("k", "v"), Store::add("k", "v"), Store::replace("k", "v")] {
+        let error = client.call(wrong.or_create(minute)).await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Unsupported(why) if why.contains("or_create")), "{error}");
+    }
+    for right in [Store::append("k", "v"), Store::prepend("k", "v")] {
+        assert!(client.call(right.or_create(minute)).await.unwrap().is_stored());
+    }
+}

@@ -79,7 +79,8 @@ options!(Store {
     compare(cas: u64) |store| store.compare = Some(cas);
     /// With `compare`: stores over a later version too, but as a stale item.
     even_if_stale() |store| store.even_if_stale = true;
-    /// For append and prepend: creates a missing item, to live this long.
+    /// For append and prepend: creates a missing item, to live this long. With anything else it is an
+    /// [`ErrorKind::Unsupported`].
     or_create(ttl: impl Into<Ttl>) |store| store.vivify = Some(ttl.into());
     /// Names data this value is derived from: when that changes, this item expires at once, and if it has changed
     /// since it was read, this item is not stored at all (the outcome is [`Stored::Exists`]).
@@ -140,6 +141,11 @@ impl Operation for Store {
     fn into_request(self) -> Result<AnyRequest, Error> {
         self.0.key.check()?;
         check_version(self.0.compare)?;
+        if self.0.vivify.is_some() && !matches!(self.0.mode, Mode::Append | Mode::Prepend) {
+            return Err(Error::new(ErrorKind::Unsupported(
+                "or_create with anything but append and prepend; give a time to live with ttl".to_owned(),
+            )));
+        }
         if self.0.sources.len() > MAX_SOURCES {
             return Err(Error::new(ErrorKind::Unsupported(format!("more than {MAX_SOURCES} sources"))));
         }
