@@ -160,3 +160,55 @@ async fn only_what_needs_an_item_may_create_it() {
         assert!(client.call(right.or_create(minute)).await.unwrap().is_stored());
     }
 }
+
+#[tokio::test]
+async fn a_server_that_creates_nothing_on_append_is_no_missing_item() {
+    let server = Script::start(|line, _| {
+        let code = if line.contains(" N60") { "NS" } else { "HD" };
+        Does::Says(format!("{code}{}\r\n", opaque(line)))
+    })
+    .await;
+    let client = builder(&server.address).build().unwrap();
+    let minute = Duration::from_secs(60);
+    let unsupported = |error: &Error| {
+        assert_eq!(
+            error.to_string(),
+            "only: not supported by this server: or_create with append and prepend, which needs memcarp or a newer \
+             memcached"
+        );
+    };
+    unsupported(&client.append("k", "v").or_create(minute).await.unwrap_err());
+    unsupported(&client.prepend("k", "v").or_create(minute).await.unwrap_err());
+    let batch = client.batch().add(Store::append("k", "v").or_create(minute)).add(Store::set("l", "v"));
+    let results = batch.send().await;
+    unsupported(results[0].as_ref().unwrap_err());
+    assert!(results[1].is_ok());
+}
+
+/// What memcached does about it depends on its version: it creates the item, or it is said not to.
+#[tokio::test]
+async fn memcached_creates_on_append_or_is_said_not_to() {
+    if !peers_wanted() {
+        return;
+    }
+    let peer = Peer::memcached(&[]);
+    let client = builder(&peer.address).build().unwrap();
+    let minute = Duration::from_secs(60);
+    for quiet in [false, true] {
+        let key = format!("log:{quiet}");
+        let append = || Store::append(&key, "x").or_create(minute);
+        let batch = client.batch().add(append()).add(Store::set("other", "v"));
+        let results = if quiet { batch.quiet().send().await } else { batch.send().await };
+        let created = client.get(&key).strict().await.unwrap().is_some();
+        match &results[0] {
+            Ok(Outcome::Store(stored)) => assert!(stored.is_stored() && created),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => assert!(matches!(error.kind(), ErrorKind::Unsupported(_)) && !created, "{error}"),
+        }
+        assert!(results[1].is_ok());
+        // One that exists is added to by every version.
+        assert!(client.set(&key, "-").await.unwrap().is_stored());
+        assert!(client.call(append()).await.unwrap().is_stored());
+        assert_eq!(client.get(&key).await.unwrap().unwrap().text(), Some("-x"));
+    }
+}
