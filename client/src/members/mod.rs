@@ -208,6 +208,12 @@ impl FromStr for Members {
 
     /// Reads members separated by commas or line ends: `[name=]address[*weight]`, `#` starts a comment.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.lines().any(|line| line.trim_start().starts_with("[[")) {
+            return Err(MembersError::new(
+                "this is TOML, not a list of members: read it with Carp::from_toml (feature \"toml\"), and give it \
+                 to Builder::routing",
+            ));
+        }
         let list = text
             .lines()
             .map(|line| line.split_once('#').map_or(line, |(before, _)| before))
@@ -323,6 +329,18 @@ mod tests {
                 ("c", "10.0.0.3:1".to_owned(), 4.0)
             ]
         );
+    }
+
+    #[test]
+    fn toml_in_place_of_a_list_is_told_from_a_bad_address() {
+        for text in [
+            "[[members]]\nname = \"a\"\n",
+            "# The array.\nscheme = \"carp-v2\"\n\n  [[member]]\nname = \"a\"\naddress = \"10.0.0.1\"\n",
+        ] {
+            let error = text.parse::<Members>().unwrap_err().to_string();
+            assert!(error.contains("Carp::from_toml") && error.contains("Builder::routing"), "{error}");
+        }
+        assert_eq!("[::1]:1, a # not [[b]]".parse::<Members>().unwrap().len(), 2);
     }
 
     #[test]
