@@ -33,6 +33,10 @@ impl Client {
     /// last changed the key. While a value that has been marked
     /// stale is recomputed, or one whose time is nearly up, the others are served the old one.
     ///
+    /// `compute` is a closure, called once at most, whose future gives a `Result`: a value ([`Fresh`], or whatever
+    /// converts into it, as text and bytes do), or an error of its own type, which [`ComputeError::Compute`] passes on. If
+    /// nothing can fail, that type is [`Infallible`](std::convert::Infallible).
+    ///
     /// A cache that fails costs a computation, never an error: [`ComputeError::Cache`] means a mistake in the call, such
     /// as a key that is too long.
     ///
@@ -60,7 +64,19 @@ impl Client {
     ///     .await?;
     /// # Ok(()) }
     /// ```
-    pub fn get_or_compute<F>(&self, key: impl Into<Key>, ttl: impl Into<Ttl>, compute: F) -> Compute<'_, F> {
+    pub fn get_or_compute<'c, F, Fut, V, E>(
+        &'c self,
+        key: impl Into<Key>,
+        ttl: impl Into<Ttl>,
+        compute: F,
+    ) -> Compute<'c, F>
+    where
+        // Those of the future: here a mistake is named at the closure it is in.
+        F: FnOnce() -> Fut + Send + 'c,
+        Fut: Future<Output = Result<V, E>> + Send + 'c,
+        V: Into<Fresh> + Send + 'c,
+        E: Send + Sync + 'static,
+    {
         let ttl = ttl.into();
         let refresh_before = match ttl {
             Ttl::After(ttl) => ttl / 10,
@@ -74,6 +90,38 @@ impl Client {
         }
     }
 }
+
+/// A closure that computes nothing usable is refused where it is given, awaited or not.
+///
+/// ```
+/// # use memcarp_client::{Client, Error};
+/// fn result(client: Client, ttl: std::time::Duration) {
+///     let _ = client.get_or_compute("k", ttl, async || Ok::<_, Error>("v"));
+/// }
+/// ```
+///
+/// ```compile_fail
+/// # use memcarp_client::{Client, Error};
+/// fn no_result(client: Client, ttl: std::time::Duration) {
+///     let _ = client.get_or_compute("k", ttl, async || "v");
+/// }
+/// ```
+///
+/// ```compile_fail
+/// # use memcarp_client::{Client, Error};
+/// fn no_future(client: Client, ttl: std::time::Duration) {
+///     let _ = client.get_or_compute("k", ttl, || Ok::<_, Error>("v"));
+/// }
+/// ```
+///
+/// ```compile_fail
+/// # use memcarp_client::{Client, Error};
+/// fn no_bytes(client: Client, ttl: std::time::Duration) {
+///     let _ = client.get_or_compute("k", ttl, async || Ok::<_, Error>(1.5));
+/// }
+/// ```
+#[cfg(doctest)]
+struct Refused;
 
 /// A [`Client::get_or_compute`] that has not begun: add options, then `.await` it.
 #[must_use = "nothing happens until it is awaited"]
