@@ -102,14 +102,14 @@ impl Builder {
     }
 
     /// Connections per member, 1 to 16, 1 unless given. More than one helps when large values hold up small ones. A key
-    /// always takes the same one, so requests for one key keep their order.
+    /// always takes the same one, so requests for one key keep their order. Fewer are taken for 1, more for 16.
     pub fn connections_per_member(mut self, connections: usize) -> Builder {
         self.connections = connections.clamp(1, 16);
         self
     }
 
     /// Requests that may wait to be sent to a member before further ones wait in their callers; 1024 unless given, 1 to
-    /// 1048576.
+    /// 1048576. Fewer are taken for 1, more for 1048576.
     pub fn queue(mut self, requests: usize) -> Builder {
         self.net.queue = requests.clamp(1, 1 << 20);
         self
@@ -231,5 +231,18 @@ impl Config {
         // A probe may have to connect first.
         let patience = self.timeout + self.net.connect_timeout;
         Node::new(member, &self.net, self.connections, &self.health, self.timeout, patience, events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_out_of_range_is_taken_for_the_nearest() {
+        let connections = |asked| Builder::default().connections_per_member(asked).connections;
+        assert_eq!([0, 1, 16, 17, usize::MAX].map(connections), [1, 1, 16, 16, 16]);
+        let queue = |asked| Builder::default().queue(asked).net.queue;
+        assert_eq!([0, 1, 1 << 20, usize::MAX].map(queue), [1, 1, 1 << 20, 1 << 20]);
     }
 }
