@@ -131,7 +131,8 @@ impl Client {
         Call::new(self, Count::up(key, delta))
     }
 
-    /// Subtracts from a counter, if there is one; see [`Count::or_create`]. Stops at 0.
+    /// Subtracts from a counter, if there is one; see [`Count::or_create`]. Stops at 0. What is read
+    /// back may have blanks behind it; see [`Count`].
     pub fn decrement(&self, key: impl Into<Key>, delta: u64) -> Call<'_, Count> {
         Call::new(self, Count::down(key, delta))
     }

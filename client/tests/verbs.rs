@@ -105,6 +105,13 @@ async fn common_verbs(client: &Client) {
     assert_eq!(client.get("b").await.unwrap(), None);
 }
 
+/// Documented at `Count`.
+async fn a_shorter_number_is_padded(client: &Client) {
+    assert!(client.set("padded", "10").await.unwrap().is_stored());
+    assert_eq!(client.decrement("padded", 5).await.unwrap(), Counted::Value(5));
+    assert_eq!(client.get("padded").await.unwrap().unwrap().text(), Some("5 "));
+}
+
 /// What only the meta protocol can.
 async fn meta_verbs(client: &Client) {
     assert_eq!(
@@ -154,6 +161,7 @@ async fn real_memcached_in_both_dialects_over_tcp_and_unix_sockets() {
         let meta = client(&peer.address, ProtocolChoice::Auto);
         common_verbs(&meta).await;
         meta_verbs(&meta).await;
+        a_shorter_number_is_padded(&meta).await;
         // Keys that are no text travel as base64 and stay what they were.
         let binary = Key::from(&b"a key\r\nget \xff\x00"[..]);
         assert!(meta.set(&binary, "binary").await.unwrap().is_stored());
@@ -179,6 +187,7 @@ async fn memcarp_in_both_dialects() {
     let meta = client(&peer.address, ProtocolChoice::Auto);
     common_verbs(&meta).await;
     meta_verbs(&meta).await;
+    a_shorter_number_is_padded(&meta).await;
     assert!(meta.append("made", "x").or_create(MINUTE).await.unwrap().is_stored());
     common_verbs(&client(&peer.address, ProtocolChoice::Classic)).await;
 }

@@ -94,6 +94,10 @@ impl Counted {
 
 /// Adds to or subtracts from a counter: decimal digits in an item's value. Adding wraps at 2^64, subtracting
 /// stops at 0.
+///
+/// A counter that loses a digit by subtracting keeps its length: 10 less 5 is read back as `"5 "`, with a blank behind it.
+/// That is memcached's habit, which memcarp shares: trim what is read before it is parsed. [`Counted::Value`] is the
+/// number itself.
 #[derive(Clone, Debug)]
 pub struct Count(pub(crate) protocol::Count);
 
