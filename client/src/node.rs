@@ -157,7 +157,7 @@ impl Node {
         let count = requests.len();
         let asked: Vec<Option<Unusual>> = requests.iter().map(Unusual::of).collect();
         // Quietly, a refusal could be anybody's.
-        let quiet = quiet && !asked.iter().flatten().any(Unusual::fails_without_a_number);
+        let quiet = quiet && asked.iter().all(Option::is_none);
         let work = |reply| Work::Many { requests, quiet, reply };
         let replies = match self.lanes[lane].ask(work, deadline).await {
             Ok(replies) => replies,

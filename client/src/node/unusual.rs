@@ -12,8 +12,6 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// What a request asks for that only some servers know.
 pub(super) enum Unusual {
     Sources,
-    /// An append or prepend that creates what is missing.
-    Creating,
     Stats(String),
 }
 
@@ -21,15 +19,9 @@ impl Unusual {
     pub(super) fn of(request: &Request) -> Option<Unusual> {
         match request {
             Request::Store(store) if !store.sources.is_empty() => Some(Unusual::Sources),
-            Request::Store(store) if store.vivify.is_some() => Some(Unusual::Creating),
             Request::Stats(which) if !which.is_empty() => Some(Unusual::Stats(which.clone())),
             _ => None,
         }
-    }
-
-    /// Whether a server that does not know it says so in an error, which in a quiet batch could be anybody's.
-    pub(super) fn fails_without_a_number(&self) -> bool {
-        !matches!(self, Unusual::Creating)
     }
 
     /// Whether a server that refuses in these words does not know it.
@@ -37,7 +29,6 @@ impl Unusual {
         match self {
             // memcached takes a source for a flag it does not know, for one given twice, or for a number.
             Unusual::Sources => ["flag", "delta", "bad token"].iter().any(|word| refusal.contains(word)),
-            Unusual::Creating => false,
             Unusual::Stats(_) => refusal == "ERROR",
         }
     }
@@ -69,8 +60,6 @@ impl Node {
                 }
                 None => ErrorKind::Refused(text).into(),
             },
-            // It lacked an item to add to, which a server that knows `N` here would have made.
-            Code::NotStored if matches!(asked, Some(Unusual::Creating)) => unsupported(&Unusual::Creating),
             Code::TooLong(bytes) => {
                 ErrorKind::ValueTooLarge { bytes: usize::try_from(bytes).unwrap_or(usize::MAX) }.into()
             }
@@ -83,9 +72,6 @@ impl Node {
 fn unsupported(asked: &Unusual) -> Error {
     Error::new(ErrorKind::Unsupported(match asked {
         Unusual::Sources => "derived_from, which needs the expire-on-update of memcarp".to_owned(),
-        Unusual::Creating => {
-            "or_create with append and prepend, which needs memcarp or a newer memcached".to_owned()
-        }
         Unusual::Stats(which) => format!("stats {which}"),
     }))
 }

@@ -82,8 +82,8 @@ options!(Store {
     /// For append and prepend: creates a missing item, to live this long. With anything else it is an
     /// [`ErrorKind::Unsupported`].
     ///
-    /// Needs the meta protocol, and memcarp or a newer memcached: 1.6.18 (Debian 12) creates nothing. There a missing
-    /// item is an [`ErrorKind::Unsupported`]; one that exists is added to all the same.
+    /// Needs the meta protocol, and memcarp or a memcached that heeds it: 1.6.18 (Debian 12) creates nothing, and the
+    /// outcome is [`Stored::NotStored`], as it is where the item would become too long.
     or_create(ttl: impl Into<Ttl>) |store| store.vivify = Some(ttl.into());
     /// Names data this value is derived from: when that changes, this item expires at once, and if it has changed
     /// since it was read, this item is not stored at all (the outcome is [`Stored::Exists`]).
