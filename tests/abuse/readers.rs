@@ -99,8 +99,8 @@ fn values_that_are_replaced_or_evicted_while_nobody_reads_them() {
                 deaf.push(client);
             }
             let ended: u64 = probe.client().own_stat("stalled_kicks").parse().unwrap();
-            // Two of the values may be held for readers; not replaced, more of them are live.
-            assert!(if replaced { 36..40 } else { 24..32 }.contains(&ended), "{ended} ended");
+            // Two of the values may be held for readers; not replaced, more are live, how many depends on who goes first.
+            assert!(if replaced { 36..40 } else { 24..36 }.contains(&ended), "{ended} ended");
             check_growth(&server, resident, 16 * MIB * 102 / 100 + (40 - ended) * 384 * KIB);
             assert_eq!(probe.client().say("set probe 0 0 5\r\nhello\r\n"), "STORED\r\n");
             probe.is_served();
