@@ -91,7 +91,7 @@ impl Shard {
         self.wipe = match wipe {
             Wipe::Index(from) => {
                 let log = &self.log;
-                let next = self.index.retain(from, REGIONS, |location| !log.at(location).0.is_doomed());
+                let next = self.index.retain(from, REGIONS, |location| !log.segment_of(location).is_doomed());
                 Some(next.map_or(Wipe::Log(0, FIRST), Wipe::Index))
             }
             Wipe::Log(id, at) => self.wipe_log(id, at),

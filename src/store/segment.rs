@@ -185,6 +185,7 @@ impl Log {
         Location(u64::from(segment) << self.offset_bits | offset as u64)
     }
 
+    /// The segment of a location.
     #[inline]
     pub fn segment_of(&self, location: Location) -> &Segment {
         let (id, _) = self.split(location);

@@ -74,6 +74,12 @@ pub(super) enum Reason {
     Flushed,
 }
 
+impl From<Absent> for Reason {
+    fn from(absent: Absent) -> Reason {
+        if absent == Absent::Flushed { Reason::Flushed } else { Reason::Expired }
+    }
+}
+
 impl Shard {
     pub fn new(
         pool: Arc<Pool>,
@@ -236,8 +242,7 @@ impl Shard {
         match self.absence(found.location, &header, now) {
             None => Ok((found, header)),
             Some(absent) => {
-                let reason = if absent == Absent::Flushed { Reason::Flushed } else { Reason::Expired };
-                self.discard(found, reason);
+                self.discard(found, absent.into());
                 Err(absent)
             }
         }
@@ -265,7 +270,7 @@ impl Shard {
     /// Why the item at this location, with this header, may not be served, if it may not. One in a doomed segment is
     /// over by a later clock than a batch of commands may still have, and nothing may be written over it.
     #[inline]
-    fn absence(&self, location: Location, header: &Header, now: Now) -> Option<Absent> {
+    pub fn absence(&self, location: Location, header: &Header, now: Now) -> Option<Absent> {
         let segment = self.log.segment_of(location);
         if segment.sequence < self.flushed_below {
             Some(Absent::Flushed)

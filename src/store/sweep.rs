@@ -177,22 +177,15 @@ impl Shard {
     }
 
     fn carry_or_evict(&mut self, drain: Drain, location: Location, header: &Header, now: Now) {
-        let segment = self.log.at(location).0;
-        let (_, offset) = self.log.split(location);
-        let hash = self.hasher.hash_one(header.key(segment.record(offset)));
+        let (segment, record) = self.log.at(location);
+        let hash = self.hasher.hash_one(header.key(record));
         let Some((slot, _)) = self.index.find(hash, |other| other == location) else {
             debug_assert!(segment.is_doomed(), "a live item is in the index");
             return self.unlink(location, Reason::Expired);
         };
         let found = Found { slot, location };
-        if segment.sequence < self.flushed_below {
-            return self.discard(found, Reason::Flushed);
-        }
-        let record = segment.record(offset);
-        let outdated =
-            header.sources(record).is_some_and(|named| self.is_outdated(header.key(record), named));
-        if outdated || header.expiry().is_over(now) {
-            return self.discard(found, Reason::Expired);
+        if let Some(absent) = self.absence(location, header, now) {
+            return self.discard(found, absent.into());
         }
         let candidate = Candidate {
             hash,

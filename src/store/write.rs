@@ -405,7 +405,7 @@ impl Shard {
     }
 
     fn queue_of(&self, location: Location) -> u8 {
-        self.log.at(location).0.queue()
+        self.log.segment_of(location).queue()
     }
 
     /// Runs `work` with an empty buffer whose memory is used again.
