@@ -158,8 +158,9 @@ impl Client {
     }
 
     /// Replaces the member list. Requests under way are finished where they were sent; members in both lists keep
-    /// their connections and their health. A list equal to the one in use changes nothing. Says the number of the list in use then, as
-    /// [`Client::epoch`] does. Fails, and changes nothing, for a list that cannot be used ([`ErrorKind::Members`]).
+    /// their connections and their health. A list equal to the one in use changes nothing. Says the number of the list
+    /// in use then, as [`Client::epoch`] does. Fails, and changes nothing, for a list that cannot be used
+    /// ([`ErrorKind::Members`]).
     ///
     /// A key that moves to another member leaves its value behind, and finds it again if it moves back: a member that
     /// left the list for a while, without losing its memory, has to be emptied before it returns, unless times to live

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
-use support::{Fake, Papers, Peer, Wild, builder, eventually, hit, opaque, peers_wanted};
+use support::{Fake, Papers, Peer, Wild, builder, eventually, file_in, hit, opaque, peers_wanted};
 use tokio::task::JoinSet;
 
 fn impatient() -> HealthPolicy {
@@ -23,6 +23,29 @@ fn impatient() -> HealthPolicy {
 
 fn is_ready(future: Pin<&mut impl Future>) -> bool {
     future.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+}
+
+/// Callers that keep asking.
+struct Callers {
+    done: Arc<AtomicBool>,
+    tasks: JoinSet<usize>,
+}
+
+impl Callers {
+    fn start(client: &Client) -> Callers {
+        let done = Arc::new(AtomicBool::new(false));
+        let mut tasks = JoinSet::new();
+        for caller in 0..20 {
+            tasks.spawn(keep_asking(client.clone(), caller, done.clone()));
+        }
+        Callers { done, tasks }
+    }
+
+    /// How many reads of each were answered.
+    async fn stop(self) -> Vec<usize> {
+        self.done.store(true, Ordering::SeqCst);
+        self.tasks.join_all().await
+    }
 }
 
 /// Reads and stores until `done`, and says how many reads were answered. Every value names its key.
@@ -106,15 +129,10 @@ async fn a_tls_connection_logs_in_each_time_it_comes_back() {
         .health(impatient())
         .build()
         .unwrap();
-    let done = Arc::new(AtomicBool::new(false));
-    let mut callers = JoinSet::new();
-    for caller in 0..20 {
-        callers.spawn(keep_asking(client.clone(), caller, done.clone()));
-    }
+    let callers = Callers::start(&client);
     eventually("the last connection", || async { connections.load(Ordering::SeqCst) > CONNECTIONS }).await;
     eventually("the member is back", || async { client.get("k").strict().await.is_ok() }).await;
-    done.store(true, Ordering::SeqCst);
-    callers.join_all().await;
+    callers.stop().await;
     assert_eq!(early.load(Ordering::SeqCst), 0, "asked before the login");
     assert!(client.down_members().is_empty());
 }
@@ -127,11 +145,7 @@ async fn memcarp_with_tls_and_passwords_is_killed_and_started_under_load() {
     let papers = Papers::new();
     let directory = support::scratch("attack");
     std::fs::create_dir(&directory).unwrap();
-    let file = |name: &str, text: &str| {
-        let path = directory.join(name);
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
+    let file = |name: &str, text: &str| file_in(&directory, name, text);
     let certificate = file("cert.pem", &papers.certificate);
     let options = format!("ssl_chain_cert={certificate},ssl_key={}", file("key.pem", &papers.key));
     let mut peer = Peer::memcarp(&["-Z", "-o", &options, "-Y", &file("passwords", "ada:secret\n")]);
@@ -141,18 +155,13 @@ async fn memcarp_with_tls_and_passwords_is_killed_and_started_under_load() {
         .health(impatient())
         .build()
         .unwrap();
-    let done = Arc::new(AtomicBool::new(false));
-    let mut callers = JoinSet::new();
-    for caller in 0..20 {
-        callers.spawn(keep_asking(client.clone(), caller, done.clone()));
-    }
+    let callers = Callers::start(&client);
     for _ in 0..5 {
         eventually("it works", || async { client.set("k", "v").await.is_ok() }).await;
         peer.restart();
     }
     eventually("it works again", || async { client.set("k", "v").await.is_ok() }).await;
-    done.store(true, Ordering::SeqCst);
-    let answered = callers.join_all().await;
+    let answered = callers.stop().await;
     assert!(answered.iter().all(|&count| count > 0), "{answered:?}");
     std::fs::remove_dir_all(&directory).unwrap();
 }

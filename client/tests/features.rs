@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{Fake, Papers, Peer, eventually, members, peers_wanted};
+use support::{Fake, Papers, Peer, eventually, file_in, members, peers_wanted};
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct User<'a> {
@@ -222,11 +222,7 @@ async fn tls_to_a_server_that_wants_certificates_and_passwords() {
     let papers = Papers::new();
     let directory = support::scratch("tls");
     std::fs::create_dir(&directory).unwrap();
-    let file = |name: &str, text: &str| {
-        let path = directory.join(name);
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
+    let file = |name: &str, text: &str| file_in(&directory, name, text);
     let options = format!(
         "ssl_chain_cert={},ssl_key={},ssl_ca_cert={},ssl_verify_mode=2",
         file("cert.pem", &papers.certificate),

@@ -11,7 +11,7 @@ mod wild;
 pub use fake::{Chaos, Fake};
 pub use namespace::Namespace;
 pub use papers::Papers;
-pub use peer::{Peer, peers_wanted, scratch};
+pub use peer::{Peer, file_in, peers_wanted, scratch};
 pub use script::{Does, Script, opaque};
 pub use wild::{Wild, builder, hit};
 

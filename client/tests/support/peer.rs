@@ -1,7 +1,7 @@
 //! Real servers: memcached from the PATH, and memcarp where it has been built.
 
 use memcarp_client::Address;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -146,6 +146,13 @@ pub fn scratch(extension: &str) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     std::env::temp_dir().join(format!("memcarp-client-{}-{number}.{extension}", std::process::id()))
+}
+
+/// Writes a file into a directory, and says where it is, as options want it.
+pub fn file_in(directory: &Path, name: &str, text: &str) -> String {
+    let path = directory.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
 }
 
 fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
