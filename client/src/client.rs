@@ -307,10 +307,8 @@ impl Client {
         let mut result = self.ask(&fleet, owner, request, deadline).await;
         let mut node = owner;
         if let (Err(error), Some(request)) = (&result, fallback) {
-            // Only if the owner surely has not carried it out, or there is nothing to carry out.
-            let untouched =
-                error.is_about_login() || matches!(error.kind(), ErrorKind::MemberDown | ErrorKind::Connect);
-            if (untouched || (request.is_read() && error.is_member_fault()))
+            // Or else the owner may have carried it out.
+            if (error.was_not_sent() || (request.is_read() && error.is_member_fault()))
                 && let Some(stand_in) = fleet.stand_in(key.as_bytes())
             {
                 let stand_in = &fleet.nodes[stand_in];

@@ -36,6 +36,9 @@ pub enum ErrorKind {
     /// The member is known to be down, and nothing was sent. The cause is the failure that brought it down, or why no
     /// connection could be made since. A member that refuses who the client is has errors of that kind instead.
     MemberDown,
+    /// The member may still carry out an earlier change of the key, sent on a connection that was given up, and nothing
+    /// was sent. Lasts until that connection ends at the member's side.
+    Unsettled,
     /// No connection could be made; the cause says why.
     Connect,
     /// The member wants a login, and the client has no credentials: see
@@ -109,6 +112,7 @@ impl Error {
         matches!(
             self.kind,
             ErrorKind::MemberDown
+                | ErrorKind::Unsettled
                 | ErrorKind::Connect
                 | ErrorKind::ConnectionLost
                 | ErrorKind::Timeout
@@ -127,6 +131,7 @@ impl Error {
         matches!(
             self.kind,
             ErrorKind::MemberDown
+                | ErrorKind::Unsettled
                 | ErrorKind::Connect
                 | ErrorKind::LoginRequired
                 | ErrorKind::Authentication(_)
@@ -135,6 +140,12 @@ impl Error {
                 | ErrorKind::Overloaded
                 | ErrorKind::Protocol(_)
         )
+    }
+
+    /// Whether the member surely has not carried out the request.
+    pub(crate) fn was_not_sent(&self) -> bool {
+        self.is_about_login()
+            || matches!(self.kind, ErrorKind::MemberDown | ErrorKind::Unsettled | ErrorKind::Connect)
     }
 
     /// Whether it is about who the client is: no credentials, or wrong ones.
@@ -157,6 +168,9 @@ impl fmt::Display for Error {
             }
             ErrorKind::Unsupported(what) => write!(f, "not supported by this server: {what}"),
             ErrorKind::MemberDown => f.write_str("is down, nothing was sent"),
+            ErrorKind::Unsettled => {
+                f.write_str("may still carry out an earlier change of the key, nothing was sent")
+            }
             ErrorKind::Connect => f.write_str("cannot connect"),
             ErrorKind::LoginRequired => f.write_str("wants a login; give the client credentials"),
             ErrorKind::Authentication(answer) => write!(f, "refused the credentials: {answer}"),

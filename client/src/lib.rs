@@ -32,9 +32,10 @@
 //! missed than is remembered, the member is emptied. If most members look down, the fault is taken to be on
 //! this side, and requests are sent all the same.
 //!
-//! One gap is known: a server that stood still (was stopped, or swapped out) with a change in its receive buffer carries
-//! it out when it goes on, although that connection is long reset, and may do so after a newer change of the same key
-//! on the next connection. Where that matters, give values a short time to live.
+//! A server that stands still (is stopped, or swapped out) with a change in its receive buffer carries it out when it goes
+//! on, maybe after a newer change of the same key on another connection. So a connection that is given up is kept, out
+//! of use, until the server has come to its end. Up to then reads of keys that were under way there are misses
+//! ([`ErrorKind::Unsettled`] where that must be known); afterwards they are deleted once more.
 //!
 //! A member that is down keeps its keys: who owns a key is decided by the list alone, never by health, or else clients
 //! that see different failures would write to different places. [`Builder::fallback`] lets the next member in a key's

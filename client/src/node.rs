@@ -2,6 +2,7 @@
 //! or of other members.
 
 mod changing;
+mod held;
 mod recovery;
 mod unusual;
 
@@ -15,7 +16,7 @@ use crate::health::{Health, HealthPolicy};
 use crate::journal::Journal;
 use crate::key::Key;
 use crate::members::Member;
-use crate::net::{Lane, OnFailure, SharedConfig, Work};
+use crate::net::{Hold, Lane, Owner, SharedConfig, Work};
 use crate::protocol::{Reply, Request};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -72,7 +73,7 @@ impl Node {
             member: member.clone(),
             name: member.name().into(),
             lanes: (0..lanes.max(1))
-                .map(|_| Lane::new(address.clone(), net.clone(), on_failure(node)))
+                .map(|_| Lane::new(address.clone(), net.clone(), Arc::new(Way(node.clone()))))
                 .collect(),
             policy: policy.clone(),
             usual,
@@ -146,13 +147,33 @@ impl Node {
     ) -> Vec<Result<Option<Reply>, Error>> {
         // Before anything else: what is not sent has been missed as well as what is lost.
         let change = self.changing(&requests);
-        if self.doubtful.load(Ordering::Acquire) {
+        let outcome = if self.doubtful.load(Ordering::Acquire) {
+            let (requests, held) = self.set_aside(requests);
             let used: Vec<Key> =
                 requests.iter().filter(|r| !r.is_overwrite()).filter_map(Request::key).cloned().collect();
-            if let Err(error) = self.settle_first(&used, deadline).await {
-                return requests.iter().map(|_| Err(error.clone())).collect();
+            let mut sent = match self.settle_first(&used, deadline).await {
+                Ok(()) => self.send_many(lane, requests, quiet, deadline).await,
+                Err(error) => requests.iter().map(|_| Err(error.clone())).collect(),
             }
+            .into_iter();
+            let outcome = |error: Option<Error>| error.map_or_else(|| sent.next(), |error| Some(Err(error)));
+            held.into_iter().filter_map(outcome).collect()
+        } else {
+            self.send_many(lane, requests, quiet, deadline).await
+        };
+        if let Some(change) = change {
+            change.settle(|number| Fate::of(outcome[number].as_ref().map(Option::as_ref)));
         }
+        outcome
+    }
+
+    async fn send_many(
+        self: &Arc<Self>,
+        lane: usize,
+        requests: Vec<Request>,
+        quiet: bool,
+        deadline: Instant,
+    ) -> Vec<Result<Option<Reply>, Error>> {
         let began = Instant::now();
         let count = requests.len();
         let asked: Vec<Option<Unusual>> = requests.iter().map(Unusual::of).collect();
@@ -174,9 +195,6 @@ impl Node {
         match outcome.iter().filter_map(|r| r.as_ref().err()).find(|e| e.is_member_fault()) {
             Some(error) => self.request_failed(error, began),
             None => self.succeeded(),
-        }
-        if let Some(change) = change {
-            change.settle(|number| Fate::of(outcome[number].as_ref().map(Option::as_ref)));
         }
         outcome
     }
@@ -281,11 +299,17 @@ impl Node {
     }
 }
 
-fn on_failure(node: &Weak<Node>) -> OnFailure {
-    let node = node.clone();
-    Arc::new(move |error| {
-        if let Some(node) = node.upgrade() {
+/// What the member's connections know it by.
+struct Way(Weak<Node>);
+
+impl Owner for Way {
+    fn failed(&self, error: &Error) {
+        if let Some(node) = self.0.upgrade() {
             node.failed(error);
         }
-    })
+    }
+
+    fn hold(&self, keys: Vec<Key>) -> Hold {
+        Box::new(self.0.upgrade().map(|node| node.hold(keys)))
+    }
 }

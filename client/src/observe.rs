@@ -83,6 +83,7 @@ fn kind(error: &Error) -> &'static str {
         ErrorKind::ValueTooLarge { .. } => "value_too_large",
         ErrorKind::Unsupported(_) => "unsupported",
         ErrorKind::MemberDown => "member_down",
+        ErrorKind::Unsettled => "unsettled",
         ErrorKind::Connect => "connect",
         ErrorKind::LoginRequired => "login_required",
         ErrorKind::Authentication(_) => "authentication",

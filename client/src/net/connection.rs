@@ -6,9 +6,12 @@
 //! leaves a receiver that is dropped, never a place in the line.
 
 use super::NetConfig;
+use super::lane::Owner;
 use super::transport::Transport;
+use super::unended::Unended;
 use super::work::{ManyReplies, Waiting, Work};
 use crate::error::{Error, ErrorKind};
+use crate::key::Key;
 use crate::protocol::{Dialect, Expected, Output, QuietReplies, Reply, ReplyParser, Request};
 use bytes::BytesMut;
 use std::collections::VecDeque;
@@ -17,7 +20,7 @@ use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep};
 
@@ -41,7 +44,8 @@ pub(super) struct Connection {
     /// Whether callers come in company, so that a write is worth delaying for who else is about to ask.
     crowded: bool,
     flushed: bool,
-    waiting: VecDeque<Waiting>,
+    /// Each with the bytes of its requests.
+    waiting: VecDeque<(Waiting, usize)>,
     /// Replies owed by the server: the requests of `waiting`.
     owed: usize,
     /// The number of the next request. Every meta request carries its own, and so does its reply: a reply too many
@@ -49,19 +53,27 @@ pub(super) struct Connection {
     next_opaque: u32,
     /// Whether the server has done nothing to be given up for.
     blameless: bool,
-    /// Whether the server still reads, so that it may carry out what it has not answered.
+    /// Whether the server still answers, though not as it should.
     listening: bool,
+    /// Whether the server, or the system in its place, has closed or reset this: nothing more is carried out.
+    closed: bool,
     /// Since when the server owes something and has sent nothing.
     silent_since: Instant,
     /// Since when the answer that comes next is due.
     due_since: Instant,
     patience: Duration,
-    /// How long a server that is to blame, but alive, is given to carry out what it has been sent.
-    farewell: Duration,
     /// Wakes the task to look after the server. Callers may be served without the task only while it is set.
     alarm: Option<Pin<Box<Sleep>>>,
     /// What a caller that drove it has found wrong, for the task to act on.
     broken: Option<Error>,
+}
+
+/// What is left of a connection that failed.
+pub(super) struct Ended {
+    /// What the server is to blame for. Nothing if nobody was in line: it may close an idle connection.
+    pub(super) failure: Option<Error>,
+    pub(super) rest: Option<Unended>,
+    pub(super) listening: bool,
 }
 
 impl Connection {
@@ -80,47 +92,36 @@ impl Connection {
             next_opaque: 0,
             blameless: false,
             listening: false,
+            closed: false,
             silent_since: Instant::now(),
             due_since: Instant::now(),
             patience: config.unresponsive_after,
-            farewell: config.connect_timeout,
             alarm: None,
             broken: None,
         }
     }
 
-    /// Tells everybody in line why it ended. An error is returned only if somebody was in line (a server may close an
-    /// idle connection) and the server is to blame.
-    pub(super) async fn end(mut self, error: Error) -> Result<(), Error> {
-        if self.waiting.is_empty() {
-            return Ok(());
-        }
-        for waiting in self.waiting.drain(..) {
+    /// Tells everybody in line why it ended.
+    pub(super) fn end(self, error: Error, owner: &dyn Owner) -> Ended {
+        let late = |(waiting, _): &(Waiting, usize)| waiting.late().to_vec();
+        let late: Vec<Key> = match self.closed {
+            true => Vec::new(),
+            false => self.waiting.iter().flat_map(late).collect(),
+        };
+        let unanswered = self.waiting.iter().map(|(_, bytes)| bytes).sum();
+        let hold = (!late.is_empty()).then(|| owner.hold(late));
+        let failure = (!self.waiting.is_empty() && !self.blameless).then(|| error.clone());
+        for (waiting, _) in self.waiting {
             waiting.fail(&error);
         }
-        self.retire().await;
-        if self.blameless { Ok(()) } else { Err(error) }
-    }
-
-    /// Sees to it that what has been sent here is not carried out after what the next connection sends: a late change
-    /// would put an old value over a new one. A server that reads on is waited for until it closes, which says that it
-    /// has come to the end; what another one has not received yet never reaches it, but what it has, it may still read.
-    async fn retire(&mut self) {
-        if self.listening {
-            let goodbye = async {
-                self.stream.shutdown().await?;
-                loop {
-                    self.input.clear();
-                    self.input.reserve(READ_BYTES);
-                    if self.stream.read_buf(&mut self.input).await? == 0 {
-                        return io::Result::Ok(());
-                    }
-                }
-            };
-            // However it ends, and if it does not in time, all that could be done has been.
-            let _ = tokio::time::timeout(self.farewell, goodbye).await;
-        }
-        self.stream.forget_unsent();
+        let rest = match hold {
+            Some(hold) => Some(Unended::new(self.stream, hold, unanswered, self.patience)),
+            None => {
+                self.stream.forget_unsent();
+                None
+            }
+        };
+        Ended { failure, rest, listening: self.listening }
     }
 
     /// The task's turn: serves until every sender is gone and every reply has come, or the connection fails.
@@ -223,13 +224,23 @@ impl Connection {
             self.due_since = self.silent_since;
         }
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let queued = self.output.len();
+        let waiting = self.queue(work, now);
+        self.waiting.extend(waiting.map(|waiting| (waiting, self.output.len() - queued)));
+    }
+
+    /// Queues the bytes of requests; nobody waits for what cannot be sent.
+    fn queue(&mut self, work: Work, now: u64) -> Option<Waiting> {
         match work {
             Work::One { request, reply } => match self.encode(&request, now) {
                 Ok(expected) => {
                     self.owed += 1;
-                    self.waiting.push_back(Waiting::One { expected, reply });
+                    Some(Waiting::One { expected, late: request.brings_back().cloned(), reply })
                 }
-                Err(error) => drop(reply.send(Err(error))),
+                Err(error) => {
+                    drop(reply.send(Err(error)));
+                    None
+                }
             },
             Work::Many { requests, quiet: true, reply } if self.dialect == Dialect::Meta => {
                 let first = self.next_opaque;
@@ -242,7 +253,8 @@ impl Connection {
                 self.owed += count;
                 let expected = Expected::meta(requests.iter().any(Request::has_block));
                 let replies = Box::new(QuietReplies::new(first, count));
-                self.waiting.push_back(Waiting::Quiet { expected, replies, count, reply });
+                let late = requests.iter().filter_map(Request::brings_back).cloned().collect();
+                Some(Waiting::Quiet { expected, replies, late, count, reply })
             }
             Work::Many { requests, reply, .. } => {
                 let mut results: ManyReplies = Vec::with_capacity(requests.len());
@@ -258,10 +270,11 @@ impl Connection {
                 }
                 if expected.is_empty() {
                     drop(reply.send(results));
-                } else {
-                    self.owed += expected.len();
-                    self.waiting.push_back(Waiting::Many { expected, results, reply });
+                    return None;
                 }
+                self.owed += expected.len();
+                let late = requests.iter().filter_map(Request::brings_back).cloned().collect();
+                Some(Waiting::Many { expected, late, results, reply })
             }
         }
     }
@@ -283,9 +296,9 @@ impl Connection {
                 pieces => stream.poll_write_vectored(cx, pieces),
             };
             match written {
-                Poll::Ready(Ok(0)) => return Err(lost(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(0)) => return Err(self.lost(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => self.output.advance(written),
-                Poll::Ready(Err(error)) => return Err(lost(error)),
+                Poll::Ready(Err(error)) => return Err(self.lost(error)),
                 Poll::Pending => return Ok(()),
             }
             self.flushed = false;
@@ -297,7 +310,7 @@ impl Connection {
         if !self.flushed {
             match Pin::new(&mut self.stream).poll_flush(cx) {
                 Poll::Ready(Ok(())) => self.flushed = true,
-                Poll::Ready(Err(error)) => return Err(lost(error)),
+                Poll::Ready(Err(error)) => return Err(self.lost(error)),
                 Poll::Pending => {}
             }
         }
@@ -310,9 +323,10 @@ impl Connection {
             self.input.reserve(READ_BYTES);
         }
         // Cancel-safe: either it is ready now or it has read nothing.
-        let read = ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx)).map_err(lost)?;
-        if read == 0 {
-            return Poll::Ready(Err(lost(io::ErrorKind::UnexpectedEof.into())));
+        match ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx)) {
+            Ok(0) => return Poll::Ready(Err(self.lost(io::ErrorKind::UnexpectedEof.into()))),
+            Ok(_) => {}
+            Err(error) => return Poll::Ready(Err(self.lost(error))),
         }
         self.silent_since = Instant::now();
         let handed_out = self.hand_out();
@@ -320,9 +334,14 @@ impl Connection {
         Poll::Ready(handed_out)
     }
 
+    fn lost(&mut self, error: io::Error) -> Error {
+        self.closed = true;
+        Error::caused(ErrorKind::ConnectionLost, error)
+    }
+
     fn hand_out(&mut self) -> Result<(), Error> {
         while !self.input.is_empty() {
-            let Some(head) = self.waiting.front() else {
+            let Some((head, _)) = self.waiting.front() else {
                 return Err(nonsense("an answer nobody asked for".to_owned()));
             };
             let expected = head.expected();
@@ -335,6 +354,7 @@ impl Connection {
                 return Err(nonsense("an answer to something else".to_owned()));
             }
             if reply.wants_login() {
+                self.closed = true;
                 return Err(Error::new(ErrorKind::LoginRequired)); // Nobody's request has been carried out.
             }
             let in_doubt = expected.leaves_in_doubt(&reply);
@@ -352,16 +372,16 @@ impl Connection {
 
     /// Gives the head of the line its reply; true if it has all it waits for.
     fn settle_head(&mut self, got: Reply) -> Result<bool, Error> {
-        let Some(head) = self.waiting.front_mut() else { return Ok(false) };
+        let Some((head, _)) = self.waiting.front_mut() else { return Ok(false) };
         match head {
             Waiting::One { .. } => {
                 self.owed -= 1;
-                if let Some(Waiting::One { reply, .. }) = self.waiting.pop_front() {
+                if let Some((Waiting::One { reply, .. }, _)) = self.waiting.pop_front() {
                     drop(reply.send(Ok(got)));
                 }
                 Ok(false)
             }
-            Waiting::Many { expected, results, reply } => {
+            Waiting::Many { expected, results, reply, .. } => {
                 self.owed -= 1;
                 if let Some((number, _)) = expected.pop_front() {
                     results[number] = Ok(Some(got));
@@ -410,10 +430,6 @@ impl Connection {
             alarm.as_mut().reset(due);
         }
     }
-}
-
-fn lost(error: io::Error) -> Error {
-    Error::caused(ErrorKind::ConnectionLost, error)
 }
 
 fn nonsense(what: String) -> Error {

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::key::Key;
-use crate::net::ProtocolChoice;
 use crate::net::shared::{Shared, Turn, outcome};
+use crate::net::{Hold, ProtocolChoice};
 use crate::protocol::{Code, Delete};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -40,6 +40,19 @@ impl AsyncWrite for Counting {
 }
 
 impl Transport for Counting {}
+
+/// Nothing is to be held for it.
+struct Nobody;
+
+impl Owner for Nobody {
+    fn failed(&self, error: &Error) {
+        panic!("{error}");
+    }
+
+    fn hold(&self, keys: Vec<Key>) -> Hold {
+        panic!("{keys:?}");
+    }
+}
 
 fn work(number: usize) -> (Work, oneshot::Receiver<Result<Reply, Error>>) {
     let (reply, receiver) = oneshot::channel();
@@ -78,7 +91,8 @@ async fn what_comes_while_nothing_is_asked_is_not_the_next_answer() {
     far.write_all(b"DELETED\r\n").await.unwrap();
     assert!(sender.try_send(second).is_ok());
     let (result, mut receiver) = served.await.unwrap();
-    assert!(result.is_ok(), "nobody was in line");
+    let (connection, error) = result.unwrap();
+    assert!(connection.end(error, &Nobody).failure.is_none(), "nobody was in line");
     assert!(receiver.try_recv().is_ok(), "the next connection has it to send");
 }
 
@@ -126,8 +140,8 @@ async fn callers_that_ask_together_are_written_together() {
 }
 
 /// A connection that has answered once, so that the next caller is alone on it; and the server's end.
-async fn idle() -> (Arc<Shared>, mpsc::Sender<Work>, DuplexStream, tokio::task::JoinHandle<Result<(), Error>>)
-{
+async fn idle()
+-> (Arc<Shared>, mpsc::Sender<Work>, DuplexStream, tokio::task::JoinHandle<Option<(Connection, Error)>>) {
     let (near, mut far) = tokio::io::duplex(1 << 16);
     let (sender, mut receiver) = mpsc::channel(8);
     let stream = Box::new(Counting { stream: near, writes: Arc::default() });
@@ -216,9 +230,12 @@ async fn a_caller_in_its_turn_learns_why_the_connection_ended() {
     let mut waits = Box::pin(outcome(Some(turn), answer));
     assert!(waits.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_pending());
     drop(far); // The task does not hear of it.
+    assert!(tokio::time::timeout(Duration::ZERO, &mut waits).await.is_err());
+    let (connection, error) = task.await.unwrap().unwrap();
+    let ended = connection.end(error, &Nobody);
+    assert!(ended.failure.is_some() && ended.rest.is_none());
     let error = waits.await.unwrap().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::ConnectionLost);
-    assert!(task.await.unwrap().is_err());
 }
 
 /// Gives the task turns until the next caller could be alone.

@@ -3,23 +3,36 @@
 
 use super::connection::Connection;
 use super::shared::{Shared, outcome};
+use super::unended::Hold;
 use super::work::Work;
 use super::{SharedConfig, transport};
 use crate::error::{Error, ErrorKind};
+use crate::key::Key;
 use crate::members::Address;
 use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
 
-/// Told once for each connection that could not be made or that broke under somebody.
-pub(crate) type OnFailure = Arc<dyn Fn(&Error) + Send + Sync>;
+/// Connections that have been given up and not come to their end, beyond which no new one is made.
+const MAX_UNENDED: usize = 16;
+
+/// Whose way it is, and what it is told.
+pub(crate) trait Owner: Send + Sync {
+    /// Told once for each connection that could not be made or that broke under somebody.
+    fn failed(&self, error: &Error);
+
+    /// A server that has been given up may still change these keys, until the hold is dropped. Told before those who
+    /// asked for the changes are.
+    fn hold(&self, keys: Vec<Key>) -> Hold;
+}
 
 /// The way to one server. Its task starts with the first request and ends with the last sender.
 pub(crate) struct Lane {
     address: Address,
     config: SharedConfig,
-    on_failure: OnFailure,
+    owner: Arc<dyn Owner>,
     entrance: Mutex<Option<Arc<Entrance>>>,
 }
 
@@ -29,8 +42,8 @@ struct Entrance {
 }
 
 impl Lane {
-    pub(crate) fn new(address: Address, config: SharedConfig, on_failure: OnFailure) -> Lane {
-        Lane { address, config, on_failure, entrance: Mutex::new(None) }
+    pub(crate) fn new(address: Address, config: SharedConfig, owner: Arc<dyn Owner>) -> Lane {
+        Lane { address, config, owner, entrance: Mutex::new(None) }
     }
 
     /// Has work done and waits for what comes of it, at most until `deadline`.
@@ -66,7 +79,7 @@ impl Lane {
                 tokio::spawn(serve(
                     self.address.clone(),
                     self.config.clone(),
-                    self.on_failure.clone(),
+                    self.owner.clone(),
                     shared.clone(),
                     work,
                 ));
@@ -96,24 +109,41 @@ impl Entrance {
 async fn serve(
     address: Address,
     config: SharedConfig,
-    on_failure: OnFailure,
+    owner: Arc<dyn Owner>,
     shared: Arc<Shared>,
     mut work: mpsc::Receiver<Work>,
 ) {
+    let mut unended = JoinSet::new();
     while let Some(first) = work.recv().await {
         if first.is_abandoned() {
             continue;
         }
-        match transport::connect(&address, &config).await {
+        while unended.try_join_next().is_some() {}
+        let connected = match unended.len() < MAX_UNENDED {
+            true => transport::connect(&address, &config).await,
+            false => Err(Error::caused(
+                ErrorKind::Connect,
+                "it has come to the end of none of many connections that were given up",
+            )),
+        };
+        match connected {
             Ok((stream, dialect)) => {
                 // Everybody in line has been told; those still in the queue get a new connection.
                 let connection = Connection::new(stream, dialect, &config);
-                if let Err(error) = shared.serve(connection, first, &mut work).await {
-                    on_failure(&error);
+                let served = shared.serve(connection, first, &mut work).await;
+                let Some((connection, error)) = served else { continue };
+                let ended = connection.end(error, &*owner);
+                if let Some(error) = ended.failure {
+                    owner.failed(&error);
+                }
+                let Some(mut rest) = ended.rest else { continue };
+                // One that still answers soon comes to its end, and what follows need not be in doubt.
+                if !ended.listening || timeout(config.connect_timeout, rest.ended()).await.is_err() {
+                    unended.spawn(async move { rest.ended().await });
                 }
             }
             Err(error) => {
-                on_failure(&error);
+                owner.failed(&error);
                 first.fail(&error);
                 // Whoever came while we tried gets the same answer, not another full wait each.
                 while let Ok(queued) = work.try_recv() {

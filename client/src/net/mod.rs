@@ -4,10 +4,12 @@ mod connection;
 mod lane;
 mod shared;
 mod transport;
+mod unended;
 mod work;
 
-pub(crate) use lane::{Lane, OnFailure};
+pub(crate) use lane::{Lane, Owner};
 pub(crate) use transport::Credentials;
+pub(crate) use unended::Hold;
 pub(crate) use work::Work;
 
 use std::sync::Arc;

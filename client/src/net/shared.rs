@@ -34,21 +34,21 @@ pub(super) struct Turn {
 }
 
 impl Shared {
-    /// Serves until every sender is gone and every reply has come, or the connection fails; then everybody in line
-    /// learns why.
+    /// Serves until every sender is gone and every reply has come, or the connection fails; then it is returned, for
+    /// everybody in line to be told why.
     pub(super) async fn serve(
         &self,
         mut connection: Connection,
         first: Work,
         work: &mut mpsc::Receiver<Work>,
-    ) -> Result<(), Error> {
+    ) -> Option<(Connection, Error)> {
         connection.accept(first);
         self.place().connection = Some(connection);
         let serving = Serving(self);
         let served = poll_fn(|cx| self.poll(cx, work)).await;
         match (served, serving.end()) {
-            (Err(error), Some(connection)) => connection.end(error).await,
-            _ => Ok(()),
+            (Err(error), Some(connection)) => Some((connection, error)),
+            _ => None,
         }
     }
 

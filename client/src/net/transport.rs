@@ -7,6 +7,7 @@ use crate::protocol::Dialect;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -21,12 +22,24 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {
     /// Has the system drop, when this is closed, what the other side has not received. By itself it would go on
     /// sending, and a change could arrive minutes later, after those of the next connection.
     fn forget_unsent(&self) {}
+
+    /// Has the system end this with an error once the other side has not acknowledged what it was sent for so long. By
+    /// itself it would try for a quarter of an hour.
+    fn forget_unacknowledged(&self, _after: Duration) {}
 }
 
 impl Transport for TcpStream {
     fn forget_unsent(&self) {
         // Without it all is as it would have been.
         let _ = self.set_zero_linger();
+    }
+
+    fn forget_unacknowledged(&self, after: Duration) {
+        // Without it the end takes longer to come.
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        let _ = socket2::SockRef::from(self).set_tcp_user_timeout(Some(after));
+        #[cfg(not(any(target_os = "android", target_os = "linux")))]
+        let _ = after;
     }
 }
 
@@ -35,9 +48,13 @@ impl Transport for tokio_rustls::client::TlsStream<TcpStream> {
     fn forget_unsent(&self) {
         self.get_ref().0.forget_unsent();
     }
+
+    fn forget_unacknowledged(&self, after: Duration) {
+        self.get_ref().0.forget_unacknowledged(after);
+    }
 }
 
-/// Nothing is on the way between two processes of one host.
+/// Between two processes of one host whatever is sent has arrived.
 #[cfg(unix)]
 impl Transport for tokio::net::UnixStream {}
 

@@ -1,6 +1,7 @@
 //! What a connection is asked, and who waits for which part of the stream. Knows neither streams nor time.
 
 use crate::error::Error;
+use crate::key::Key;
 use crate::protocol::{Expected, QuietReplies, Reply, Request};
 use std::collections::VecDeque;
 use tokio::sync::oneshot;
@@ -41,26 +42,36 @@ impl Work {
     }
 }
 
-/// A place in the line.
+/// A place in the line. `late`: keys that get an old item if this is carried out later than what is sent elsewhere.
 pub(super) enum Waiting {
     One {
         expected: Expected,
+        late: Option<Key>,
         reply: oneshot::Sender<Result<Reply, Error>>,
     },
     Many {
         expected: VecDeque<(usize, Expected)>,
+        late: Vec<Key>,
         results: ManyReplies,
         reply: oneshot::Sender<ManyReplies>,
     },
     Quiet {
         expected: Expected,
         replies: Box<QuietReplies>,
+        late: Vec<Key>,
         count: usize,
         reply: oneshot::Sender<ManyReplies>,
     },
 }
 
 impl Waiting {
+    pub(super) fn late(&self) -> &[Key] {
+        match self {
+            Waiting::One { late, .. } => late.as_slice(),
+            Waiting::Many { late, .. } | Waiting::Quiet { late, .. } => late,
+        }
+    }
+
     pub(super) fn expected(&self) -> &Expected {
         match self {
             Waiting::One { expected, .. } | Waiting::Quiet { expected, .. } => expected,
@@ -71,7 +82,7 @@ impl Waiting {
     pub(super) fn fail(self, error: &Error) {
         match self {
             Waiting::One { reply, .. } => drop(reply.send(Err(error.clone()))),
-            Waiting::Many { expected, mut results, reply } => {
+            Waiting::Many { expected, mut results, reply, .. } => {
                 for (number, _) in expected {
                     results[number] = Err(error.clone());
                 }

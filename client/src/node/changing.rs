@@ -26,7 +26,16 @@ impl Node {
         if keys.is_empty() {
             return None;
         }
-        let sent = self.state().journal.now();
+        let sent = {
+            let mut state = self.state();
+            for change in &keys {
+                match &change.key {
+                    Some(key) => drop(state.journal.changing(key)),
+                    None => state.journal.changing_all(),
+                }
+            }
+            state.journal.now()
+        };
         Some(Changing { node: self.clone(), keys, sent })
     }
 }

@@ -33,6 +33,9 @@ impl Node {
         }
         let (doubted, overflowed) = {
             let state = self.state();
+            if keys.iter().any(|key| state.journal.is_held(key)) {
+                return Err(self.unsettled());
+            }
             let doubted: Vec<Key> = keys.iter().filter(|key| state.journal.doubts(key)).cloned().collect();
             (doubted, state.journal.has_overflowed())
         };
@@ -143,7 +146,7 @@ impl Node {
                 if result.is_ok() || node.is_down() {
                     drop(mark);
                     // Something may have been missed after the last look.
-                    if result.is_ok() && node.doubtful.load(Ordering::Acquire) {
+                    if result.is_ok() && node.state().journal.owes() {
                         node.replay_soon();
                     }
                     return;
@@ -191,7 +194,7 @@ pub(super) async fn probe(node: Weak<Node>) {
         node.events.send(Event::Up { member: node.name.clone() });
         // Callers add to what is missed until they see that it is up, so it has to be up first. Each key is made good
         // before it is used.
-        if node.doubtful.load(Ordering::Acquire) {
+        if node.state().journal.owes() {
             node.replay_soon();
         }
         return;

@@ -164,6 +164,16 @@ impl Request {
         }
     }
 
+    /// The key it would give an old item if it were carried out after a later change. What compares versions would not,
+    /// nor would what only takes something away.
+    pub(crate) fn brings_back(&self) -> Option<&Key> {
+        match self {
+            Request::Store(store) if store.compare.is_none() => Some(&store.key),
+            Request::Count(count) if count.compare.is_none() => Some(&count.key),
+            _ => None,
+        }
+    }
+
     /// Whether a data block follows the request line: a refusal of the line then leaves the stream in doubt.
     pub(crate) fn has_block(&self) -> bool {
         matches!(self, Request::Store(_))

@@ -47,6 +47,10 @@ pub struct Fake {
 struct State {
     /// Reads nothing and answers nothing while set, as a stopped process.
     silent: AtomicBool,
+    /// Connections made so far.
+    made: AtomicU64,
+    /// Connections before this one carry out nothing of what they read.
+    stalled: AtomicU64,
     requests: AtomicU64,
     connections: Mutex<Vec<JoinHandle<()>>>,
     /// Every request line without its opaque, in order.
@@ -109,6 +113,16 @@ impl Fake {
         self.state.silent.store(silent, Ordering::SeqCst);
     }
 
+    /// Has the connections there are carry out nothing, for now, of what comes, as the threads of a server that has
+    /// stood still and goes on with others.
+    pub fn stall(&self) {
+        self.state.stalled.store(self.state.made.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
+    pub fn go_on(&self) {
+        self.state.stalled.store(0, Ordering::SeqCst);
+    }
+
     pub fn requests(&self) -> u64 {
         self.state.requests.load(Ordering::SeqCst)
     }
@@ -130,6 +144,7 @@ impl Drop for Fake {
 }
 
 async fn connection(mut stream: TcpStream, store: Arc<Mutex<Store>>, state: Arc<State>, chaos: Chaos) {
+    let number = state.made.fetch_add(1, Ordering::SeqCst);
     let mut input = Vec::new();
     let mut dice = 0x9e37_79b9_7f4a_7c15 ^ Arc::as_ptr(&store) as u64;
     let mut roll = move |sides: u64| {
@@ -169,7 +184,7 @@ async fn connection(mut stream: TcpStream, store: Arc<Mutex<Store>>, state: Arc<
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-        while state.silent.load(Ordering::SeqCst) {
+        while state.silent.load(Ordering::SeqCst) || number < state.stalled.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
