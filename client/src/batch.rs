@@ -7,9 +7,8 @@ use crate::flight::Changed;
 use crate::key::Key;
 use crate::node::Node;
 use crate::observe::{self, Tally};
-use crate::op::{Get, Op, OpKind, Outcome};
+use crate::op::{Op, OpKind, Outcome};
 use crate::protocol::{Reply, Request};
-use crate::value::Item;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -191,81 +190,5 @@ fn tally(outcome: &Result<Outcome, Error>) {
         Ok(Outcome::Get(None)) => observe::request(Tally::Miss),
         Ok(_) => observe::request(Tally::Done),
         Err(error) => observe::error(error),
-    }
-}
-
-/// What a read of many keys found, and which of them could not be asked for.
-#[derive(Clone, Debug)]
-#[must_use = "some keys may not have been asked for"]
-pub struct Found {
-    /// By key asked for, in order: its item, if it was found.
-    pub items: Vec<Option<Item>>,
-    /// What kept other keys from being asked for. Their items are `None` too, but that is no miss.
-    pub failures: Vec<Failure>,
-}
-
-/// Keys that could not be asked for, and why.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Failure {
-    /// Why, and by [`Error::member`] where.
-    pub error: Error,
-    /// The places of the keys in the list that was asked for.
-    pub places: Vec<usize>,
-}
-
-impl Found {
-    /// Whether every key could be asked for.
-    pub fn is_complete(&self) -> bool {
-        self.failures.is_empty()
-    }
-
-    /// The items that were found.
-    pub fn hits(&self) -> impl Iterator<Item = &Item> {
-        self.items.iter().flatten()
-    }
-}
-
-impl Client {
-    /// Reads many keys with one round trip to each of their owners, misses left out on the wire.
-    ///
-    /// ```no_run
-    /// # async fn run(client: memcarp_client::Client) {
-    /// let found = client.get_many(["user:1", "user:2", "user:3"]).await;
-    /// for item in found.hits() {
-    ///     println!("{} has {} bytes", item.key, item.size);
-    /// }
-    /// for failure in &found.failures {
-    ///     eprintln!("{} keys not asked for: {}", failure.places.len(), failure.error);
-    /// }
-    /// # }
-    /// ```
-    pub async fn get_many<K: Into<Key>>(&self, keys: impl IntoIterator<Item = K>) -> Found {
-        let results = self.batch().extend(keys.into_iter().map(Get::new)).quiet().send().await;
-        let mut found = Found { items: Vec::with_capacity(results.len()), failures: Vec::new() };
-        for (place, result) in results.into_iter().enumerate() {
-            match result {
-                Ok(Outcome::Get(item)) => found.items.push(item),
-                Ok(_) => found.items.push(None),
-                Err(error) => {
-                    found.items.push(None);
-                    found.failed(place, error);
-                }
-            }
-        }
-        found
-    }
-}
-
-impl Found {
-    /// One failure per member and kind, not one per key.
-    fn failed(&mut self, place: usize, error: Error) {
-        let same = |failure: &&mut Failure| {
-            failure.error.kind() == error.kind() && failure.error.member() == error.member()
-        };
-        match self.failures.iter_mut().find(same) {
-            Some(failure) => failure.places.push(place),
-            None => self.failures.push(Failure { error, places: vec![place] }),
-        }
     }
 }

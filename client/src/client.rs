@@ -239,7 +239,7 @@ impl Client {
         if which.chars().any(char::is_control) {
             let refused = |node: &Arc<Node>| {
                 let what = "statistics with control characters in their name".to_owned();
-                (node.name().to_string(), Err(Error::new(ErrorKind::Unsupported(what))))
+                (node.name().to_string(), Err(Error::new(ErrorKind::Invalid(what))))
             };
             return self.fleet().nodes.iter().map(refused).collect();
         }

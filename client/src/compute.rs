@@ -7,7 +7,7 @@ use crate::health::chance;
 use crate::key::{Key, Ttl};
 use crate::node::Node;
 use crate::observe::{self, Tally};
-use crate::op::{DerivedFrom, MAX_SOURCES, Operation, Store, is_placeholder};
+use crate::op::{DerivedFrom, Operation, Store, check_sources, is_placeholder};
 use crate::protocol::{Code, Delete, Get, Request};
 use crate::value::Value;
 use bytes::Bytes;
@@ -137,6 +137,14 @@ struct Terms {
     lease: Duration,
     refresh_before: Duration,
     sources: Vec<DerivedFrom>,
+}
+
+impl Terms {
+    /// In seconds, as servers count: a moment before the end is the last second.
+    fn refresh_below(&self) -> Option<u32> {
+        let seconds = self.refresh_before.as_millis().div_ceil(1000);
+        u32::try_from(seconds).ok().filter(|&seconds| seconds > 0)
+    }
 }
 
 impl<F> Compute<'_, F> {
@@ -345,7 +353,7 @@ where
     let lease = loop {
         let request = Request::Get(Get {
             vivify: Some(Ttl::After(terms.lease.max(Duration::from_secs(1)))),
-            refresh_below: u32::try_from(terms.refresh_before.as_secs()).ok().filter(|&seconds| seconds > 0),
+            refresh_below: terms.refresh_below(),
             ..Get::new(key.clone())
         });
         let Answer { reply, node, .. } = match client.execute(request, None).await {
@@ -405,9 +413,7 @@ async fn keep(client: &Client, mut lease: Lease, terms: &Terms, fresh: Fresh) ->
     for source in terms.sources.iter().cloned().chain(fresh.sources) {
         store = store.derived_from(source);
     }
-    if store.0.sources.len() > MAX_SOURCES {
-        return Err(Error::new(ErrorKind::Unsupported(format!("more than {MAX_SOURCES} sources"))));
-    }
+    check_sources(&store.0.sources)?;
     let fleet = client.fleet();
     let Some((node, cas)) = lease.held.clone() else {
         // Without a lease nothing is stored, but a mistake should not show only when all is well.
@@ -472,5 +478,22 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let old = self.old.as_ref().map(|old| old.origin);
         self.return_it(old);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refresh_before_the_end_is_rounded_up_to_what_servers_count() {
+        let below = |refresh_before| {
+            let terms = Terms { ttl: Ttl::Never, lease: LEASE, refresh_before, sources: Vec::new() };
+            terms.refresh_below()
+        };
+        assert_eq!(below(Duration::ZERO), None);
+        assert_eq!(below(Duration::from_secs(5) / 10), Some(1));
+        assert_eq!(below(Duration::from_millis(4001)), Some(5));
+        assert_eq!(below(Duration::MAX), None, "no such time to live");
     }
 }

@@ -31,6 +31,8 @@ pub enum ErrorKind {
         /// Its length in bytes; as it was stored if a server sent it, unless only what was compressed is too long.
         bytes: usize,
     },
+    /// The request contradicts itself, or a limit of the protocol: in which way. Nothing was sent.
+    Invalid(String),
     /// The server, or the classic protocol it was met with, cannot do this: what it cannot do. Nothing was carried out.
     Unsupported(String),
     /// The member is known to be down, and nothing was sent. The cause is the failure that brought it down, or why no
@@ -161,11 +163,15 @@ impl fmt::Display for Error {
         }
         match &self.kind {
             ErrorKind::InvalidKey { bytes } => {
-                write!(f, "a key has 1 to 250 bytes (186 if it holds blanks), not {bytes}")
+                write!(
+                    f,
+                    "a key has 1 to 250 bytes (186 if it or another of the request holds blanks), not {bytes}"
+                )
             }
             ErrorKind::ValueTooLarge { bytes } => {
                 write!(f, "a value of {bytes} bytes is over max_value_bytes")
             }
+            ErrorKind::Invalid(why) => write!(f, "cannot be asked: {why}"),
             ErrorKind::Unsupported(what) => write!(f, "not supported by this server: {what}"),
             ErrorKind::MemberDown => f.write_str("is down, nothing was sent"),
             ErrorKind::Unsettled => {

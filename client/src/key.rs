@@ -29,7 +29,12 @@ impl Key {
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let length = if self.is_binary() { self.0.len().div_ceil(3) * 4 } else { self.0.len() };
+        self.check_as(self.is_binary())
+    }
+
+    /// `is_binary` says whether it travels as base64, as all keys of a request do if one has to.
+    pub(crate) fn check_as(&self, is_binary: bool) -> Result<(), Error> {
+        let length = if is_binary { self.0.len().div_ceil(3) * 4 } else { self.0.len() };
         if self.0.is_empty() || length > MAX_KEY_BYTES {
             return Err(Error::new(ErrorKind::InvalidKey { bytes: self.0.len() }));
         }

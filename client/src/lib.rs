@@ -87,6 +87,7 @@ mod health;
 mod join;
 mod journal;
 mod key;
+mod many;
 mod members;
 #[cfg(feature = "near-cache")]
 mod near;
@@ -101,7 +102,7 @@ pub mod spec;
 mod tls;
 mod value;
 
-pub use batch::{Batch, Failure, Found};
+pub use batch::Batch;
 pub use builder::Builder;
 pub use call::Call;
 pub use client::Client;
@@ -111,6 +112,7 @@ pub use error::{Error, ErrorKind, SourceElsewhere};
 pub use events::Event;
 pub use health::HealthPolicy;
 pub use key::{Key, MAX_KEY_BYTES, Ttl};
+pub use many::{Failure, Found, GetMany};
 pub use members::{Address, DEFAULT_PORT, Member, Members, MembersError, MembershipTable, TableMember};
 #[cfg(feature = "near-cache")]
 pub use near::NearCachePolicy;

@@ -81,6 +81,7 @@ fn kind(error: &Error) -> &'static str {
     match error.kind() {
         ErrorKind::InvalidKey { .. } => "invalid_key",
         ErrorKind::ValueTooLarge { .. } => "value_too_large",
+        ErrorKind::Invalid(_) => "invalid",
         ErrorKind::Unsupported(_) => "unsupported",
         ErrorKind::MemberDown => "member_down",
         ErrorKind::Unsettled => "unsettled",

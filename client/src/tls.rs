@@ -75,7 +75,16 @@ impl Tls {
             Some(name) => name.clone(),
             None => ServerName::try_from(host.to_owned()).map_err(io::Error::other)?,
         };
-        TlsConnector::from(self.config.clone()).connect(name, stream).await
+        TlsConnector::from(self.config.clone()).connect(name, stream).await.map_err(|error| {
+            let tls = error.get_ref().and_then(|cause| cause.downcast_ref());
+            match matches!(tls, Some(tokio_rustls::rustls::Error::InvalidMessage(_))) {
+                true => io::Error::new(
+                    error.kind(),
+                    format!("it does not speak TLS, but the client does: {error}"),
+                ),
+                false => error,
+            }
+        })
     }
 }
 

@@ -195,7 +195,7 @@ async fn no_version_is_compared_with_none() {
     let fake = Fake::start().await;
     let client = client(&fake.address);
     let error = client.set("k", "v").compare(0).await.unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Unsupported(_)), "{error}");
+    assert!(matches!(error.kind(), ErrorKind::Invalid(_)), "{error}");
     assert!(client.delete("k").compare(0).await.is_err());
     assert!(client.increment("k", 1).compare(0).await.is_err());
     let results = client.batch().add(Store::set("k", "v").compare(0)).add(Get::new("k")).send().await;

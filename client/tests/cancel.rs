@@ -105,7 +105,7 @@ async fn take(client: &Client, step: Step, patience: Patience) {
         }
         Step::Many(first, count) => {
             let keys: Vec<String> = (0..u16::from(count)).map(|i| key(first.wrapping_add(i * 7))).collect();
-            if let Some(found) = limited(patience, client.get_many(&keys)).await {
+            if let Some(found) = limited(patience, client.get_many(&keys).send()).await {
                 for (key, item) in keys.iter().zip(&found.items) {
                     if let Some(item) = item {
                         check(key, item.text());

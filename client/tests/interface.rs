@@ -46,7 +46,7 @@ fn every_future_goes_to_a_task() {
     drop(goes_to_a_task(client.get("k").strict().timeout(Duration::from_secs(1)).send()));
     drop(goes_to_a_task(client.set("k", "v").into_future()));
     drop(goes_to_a_task(client.call(Delete::new("k")).send()));
-    drop(goes_to_a_task(client.get_many(["k", "l"])));
+    drop(goes_to_a_task(client.get_many(["k", "l"]).send()));
     drop(goes_to_a_task(client.batch().add(Store::set("k", "v")).send()));
     drop(goes_to_a_task(client.flush_all()));
     drop(goes_to_a_task(client.update_source_everywhere("k")));

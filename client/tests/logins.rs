@@ -2,10 +2,10 @@
 
 mod support;
 
-use memcarp_client::{Address, Builder, Client, Error, ErrorKind, HealthPolicy, ProtocolChoice};
+use memcarp_client::{Address, Builder, Client, Error, ErrorKind, HealthPolicy, ProtocolChoice, Tls};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{Peer, Wild, builder, eventually, hit, opaque, peers_wanted, scratch};
+use support::{Papers, Peer, Wild, builder, eventually, file_in, hit, opaque, peers_wanted, scratch};
 use tokio::sync::watch;
 
 #[tokio::test]
@@ -143,6 +143,29 @@ async fn who_has_no_credentials_is_told_that_they_are_wanted() {
 }
 
 /// Lets ada in with her secret.
+/// One speaks TLS and the other does not.
+#[tokio::test]
+async fn who_speaks_tls_alone_is_told_so() {
+    if !peers_wanted() {
+        return;
+    }
+    let papers = Papers::new();
+    let directory = scratch("tls");
+    std::fs::create_dir(&directory).unwrap();
+    let file = |name, text: &str| file_in(&directory, name, text);
+    let (chain, key) = (file("cert", &papers.certificate), file("key", &papers.key));
+    let secured = Peer::memcarp(&["-Z", "-o", &format!("ssl_chain_cert={chain},ssl_key={key}")]);
+    let plain = builder(&secured.address).build().unwrap();
+    let error = plain.get("k").strict().await.unwrap_err();
+    assert!(error.to_string().contains("it speaks TLS, and the client does not"), "{error}");
+    for server in [Peer::memcarp(&[]), Peer::memcached(&[])] {
+        let client = builder(&server.address).tls(Tls::new(papers.authority.as_bytes()).unwrap());
+        let error = client.build().unwrap().get("k").strict().await.unwrap_err();
+        assert!(error.to_string().contains("it does not speak TLS, but the client does"), "{error}");
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
 fn guarded(start: impl Fn(&[&str]) -> Peer) -> Peer {
     let file = scratch("auth");
     std::fs::write(&file, "ada:secret\n").unwrap();

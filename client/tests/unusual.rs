@@ -6,7 +6,7 @@ use memcarp_client::op::{Get, Store};
 use memcarp_client::{Client, Error, ErrorKind, Item, Key, Outcome, ProtocolChoice, Stored};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{Does, Peer, Script, builder, opaque, peers_wanted};
+use support::{Does, Fake, Peer, Script, builder, opaque, peers_wanted};
 
 fn says_so(error: &Error) {
     assert_eq!(
@@ -103,6 +103,17 @@ async fn on_memcarp_a_source_may_be_named_like_a_number() {
     }
 }
 
+/// All keys of a request travel as base64 if one has to.
+#[tokio::test]
+async fn a_source_that_is_too_long_in_base64_is_an_error_that_says_so() {
+    let client = builder(&Fake::start().await.address).build().unwrap();
+    let source = "s".repeat(187);
+    let error = client.set("an item", "v").derived_from(&source).await.unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::InvalidKey { bytes: 187 });
+    let blanks = client.set("item", "v").derived_from("a source").await.unwrap_err();
+    assert!(matches!(blanks.kind(), ErrorKind::Invalid(_)), "{blanks}");
+}
+
 async fn stats(client: &Client) -> Result<Vec<(String, String)>, Error> {
     client.stats("memcarp").await.remove(0).1
 }
@@ -154,7 +165,7 @@ async fn only_what_needs_an_item_may_create_it() {
     let minute = Duration::from_secs(60);
     for wrong in [Store::set("k", "v"), Store::add("k", "v"), Store::replace("k", "v")] {
         let error = client.call(wrong.or_create(minute)).await.unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::Unsupported(why) if why.contains("or_create")), "{error}");
+        assert!(matches!(error.kind(), ErrorKind::Invalid(why) if why.contains("or_create")), "{error}");
     }
     for right in [Store::append("k", "v"), Store::prepend("k", "v")] {
         assert!(client.call(right.or_create(minute)).await.unwrap().is_stored());

@@ -14,6 +14,9 @@ use tokio::net::TcpStream;
 /// An answer to the first requests is one short line.
 const MAX_ANSWER_BYTES: usize = 1024;
 
+/// How a server that expects TLS begins its answer to anything else.
+const TLS_ALERT: &[u8] = &[21, 3];
+
 /// What is said to everything but a login, before the login.
 const UNAUTHENTICATED: &str = "CLIENT_ERROR unauthenticated";
 
@@ -165,7 +168,13 @@ async fn ask(stream: &mut Box<dyn Transport>, question: &[u8]) -> Result<String,
     let mut answer = Vec::new();
     while !answer.ends_with(b"\n") {
         if stream.read_buf(&mut answer).await.map_err(lost)? == 0 {
-            return Err(lost(io::ErrorKind::UnexpectedEof.into()));
+            let speaks_tls = answer.starts_with(TLS_ALERT);
+            let why = if speaks_tls {
+                "it speaks TLS, and the client does not"
+            } else {
+                "it closed the connection"
+            };
+            return Err(lost(io::Error::new(io::ErrorKind::UnexpectedEof, why)));
         }
         if answer.len() > MAX_ANSWER_BYTES {
             return Err(Error::new(ErrorKind::Protocol("a first answer without end".to_owned())));

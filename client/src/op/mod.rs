@@ -65,14 +65,13 @@ mod store;
 pub use change::{Count, Counted, Delete, Deleted, Touch, Touched};
 pub use get::Get;
 pub(crate) use get::is_placeholder;
+pub(crate) use store::check_sources;
 pub use store::{DerivedFrom, MAX_SOURCES, Store, Stored};
 
 /// Servers take a comparison with 0 for none at all.
 pub(crate) fn check_version(compare: Option<u64>) -> Result<(), Error> {
     match compare {
-        Some(0) => {
-            Err(Error::new(ErrorKind::Unsupported("comparing with 0, which is no version".to_owned())))
-        }
+        Some(0) => Err(Error::new(ErrorKind::Invalid("comparing with 0, which is no version".to_owned()))),
         _ => Ok(()),
     }
 }

@@ -80,7 +80,7 @@ options!(Store {
     /// With `compare`: stores over a later version too, but as a stale item.
     even_if_stale() |store| store.even_if_stale = true;
     /// For append and prepend: creates a missing item, to live this long. With anything else it is an
-    /// [`ErrorKind::Unsupported`].
+    /// [`ErrorKind::Invalid`].
     ///
     /// Needs the meta protocol, and memcarp or a memcached that heeds it: 1.6.18 (Debian 12) creates nothing, and the
     /// outcome is [`Stored::NotStored`], as it is where the item would become too long.
@@ -136,6 +136,13 @@ impl From<String> for DerivedFrom {
     }
 }
 
+pub(crate) fn check_sources(sources: &[Source]) -> Result<(), Error> {
+    match sources.len() > MAX_SOURCES {
+        true => Err(Error::new(ErrorKind::Invalid(format!("more than {MAX_SOURCES} sources")))),
+        false => Ok(()),
+    }
+}
+
 impl sealed::Sealed for Store {}
 
 impl Operation for Store {
@@ -145,17 +152,15 @@ impl Operation for Store {
         self.0.key.check()?;
         check_version(self.0.compare)?;
         if self.0.vivify.is_some() && !matches!(self.0.mode, Mode::Append | Mode::Prepend) {
-            return Err(Error::new(ErrorKind::Unsupported(
+            return Err(Error::new(ErrorKind::Invalid(
                 "or_create with anything but append and prepend; give a time to live with ttl".to_owned(),
             )));
         }
-        if self.0.sources.len() > MAX_SOURCES {
-            return Err(Error::new(ErrorKind::Unsupported(format!("more than {MAX_SOURCES} sources"))));
-        }
+        check_sources(&self.0.sources)?;
         for source in &self.0.sources {
-            source.key.check()?;
+            source.key.check_as(self.0.key.is_binary())?;
             if source.key.is_binary() && !self.0.key.is_binary() {
-                return Err(Error::new(ErrorKind::Unsupported(format!(
+                return Err(Error::new(ErrorKind::Invalid(format!(
                     "the source {} holds blanks and the item's key does not",
                     source.key
                 ))));
