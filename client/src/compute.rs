@@ -1,7 +1,7 @@
 //! A value from the cache or from where it comes from, computed once however many want it.
 
 use crate::client::{Answer, Client, LONGEST, capped};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::flight::{Landed, Part};
 use crate::health::chance;
 use crate::key::{Key, Ttl};
@@ -225,10 +225,10 @@ impl Computed {
         std::str::from_utf8(&self.value).ok()
     }
 
-    /// The value read as JSON. Fails with [`ErrorKind::Codec`].
+    /// The value read as JSON. Fails with [`ErrorKind::Codec`](crate::ErrorKind::Codec).
     #[cfg(feature = "serde")]
     pub fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, Error> {
-        serde_json::from_slice(&self.value).map_err(|error| Error::caused(ErrorKind::Codec, error))
+        serde_json::from_slice(&self.value).map_err(|error| Error::caused(crate::ErrorKind::Codec, error))
     }
 }
 
