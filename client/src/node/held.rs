@@ -7,6 +7,7 @@ use crate::key::Key;
 use crate::protocol::Request;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use tokio::time::Instant;
 
 /// Until it is dropped, the member may still change some keys.
 pub(super) struct Held {
@@ -46,6 +47,7 @@ impl Drop for Held {
         let owes = {
             let mut state = node.state();
             state.journal.release(self.number);
+            state.last_missed = Instant::now(); // What was emptied before may have been filled with something old.
             node.doubtful.store(!state.journal.is_empty(), Ordering::Release);
             state.journal.owes() && !state.health.is_down()
         };
