@@ -466,3 +466,31 @@ proptest! {
         prop_assert_eq!(refused(&[&arg]).0, 1);
     }
 }
+
+/// memcached says that it failed to listen, and no server listens twice on one address.
+#[test]
+fn an_address_that_stands_twice_is_refused() {
+    let said = |address: &str| {
+        format!("-l {address} is there twice; leave one out, or give it another port with -l HOST:PORT")
+    };
+    for (args, address) in [
+        (&["-l", "127.0.0.1,127.0.0.1"][..], "127.0.0.1:11211"),
+        (&["-l", "127.0.0.1", "-l", "notls:127.0.0.1:5", "-p", "5"], "127.0.0.1:5"),
+        (&["-l", "::1", "-l", "tag[a]:[0::1]:11211"], "[::1]:11211"),
+        (&["-l", "*:7;allow[10.0.0.0/8]:*:7"], "*:7"),
+        (&["-l", "localhost,LOCALHOST"], "localhost:11211"),
+    ] {
+        let args = [args, &["-Z", "-o", "ssl_chain_cert=/c"]].concat();
+        assert_eq!(refused(&args), (71, said(address)), "{args:?}");
+    }
+    for args in [
+        &["-l", "127.0.0.1,127.0.0.1:5,127.0.0.2,[::1]"][..],
+        // Ports that the system chooses are different ones.
+        &["-p", "-1", "-l", "127.0.0.1,127.0.0.1"],
+        &["-l", "127.0.0.1:0,127.0.0.1:0"],
+        // Nothing is listened on.
+        &["-p", "0", "-l", "127.0.0.1,127.0.0.1", "-s", "/s"],
+    ] {
+        read(args);
+    }
+}

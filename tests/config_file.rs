@@ -436,3 +436,50 @@ fn changes_that_wait_for_the_next_start_have_names() {
     );
     assert_eq!(before.fixed_changes(&after), ["threads", "enable-shutdown", "auth-file"]);
 }
+
+#[test]
+fn an_address_that_stands_twice_is_named_with_its_places() {
+    let said = "-l 127.0.0.1:11211 is there twice; leave one out, or give it another port with -l HOST:PORT \
+                (-l is listen)";
+    let tables = "[[listeners]]\naddress = \"127.0.0.1\"\n[[listeners]]\naddress = \"127.0.0.1:11211\"\n";
+    for (text, place) in [
+        (tables, "memcarp.toml line 1 and memcarp.toml line 3"),
+        ("port = 11211\nlisten = [\"127.0.0.1\", \"127.0.0.1\"]\n", "memcarp.toml line 2"),
+    ] {
+        assert_eq!(refused("twice", text), (71, format!("{place}: {said}")), "{text}");
+    }
+}
+
+/// memcached passes over -l and -p without a word.
+#[test]
+fn tcp_that_a_unix_socket_takes_the_place_of_is_named_unless_the_socket_stands_nearer() {
+    let warnings = |text: &str, args: &[&str], variables: &[(&str, &str)]| {
+        let file = File::new("beside", text);
+        let Ok(Invocation::Serve(_, warnings)) = file.read(args, variables) else { panic!("{text}") };
+        let said = warnings.into_iter().map(|warning| match warning {
+            Warning::Mistake(said) => said.replace(&format!("{}/", file.0.display()), ""),
+            Warning::Advice(said) => panic!("{said}"),
+        });
+        said.collect::<Vec<_>>()
+    };
+    let said = "does nothing beside -s: a UNIX socket takes the place of TCP; leave one of them out";
+    assert_eq!(
+        warnings("listen = \"::1\"\nport = 5\nunix-socket = \"/s\"\n", &[], &[]),
+        [
+            format!(
+                "memcarp.toml line 1 and memcarp.toml line 3: -l {said} (-l is listen, -s is unix-socket)"
+            ),
+            format!("memcarp.toml line 2 and memcarp.toml line 3: -p {said} (-p is port, -s is unix-socket)"),
+        ]
+    );
+    let socket = "[[listeners]]\nunix = \"/s\"\n";
+    let names = "(-l is listen, -s is unix-socket)";
+    assert_eq!(warnings(socket, &["-l", "::1"], &[]), [format!("memcarp.toml line 1: -l {said} {names}")]);
+    // Whoever says -s beside a file of defaults has it take their place.
+    let defaults = "port = 11211\nlisten = \"*\"\n";
+    assert!(warnings(defaults, &["-s", "/s"], &[]).is_empty());
+    assert!(warnings(defaults, &[], &[("MEMCARP_UNIX_SOCKET", "/s")]).is_empty());
+    let both = [format!("-l {said}"), format!("-p {said}")];
+    assert_eq!(warnings("", &["-p", "-1", "-s", "/s", "-l", "::1"], &[]), both);
+    assert!(warnings("", &["-p", "0", "-s", "/s"], &[]).is_empty(), "no TCP is what there is");
+}

@@ -25,10 +25,13 @@ pub struct Draft {
     pub ssl: Ssl,
     /// `--metrics-ssl-*`.
     pub metrics_ssl: Ssl,
-    port_given: bool,
     udp_port: Option<Port>,
     /// Options that add to what was written before in the source being read now.
     grow: BTreeSet<&'static str>,
+    /// How many sources have been read: files, environment and command line, in this order.
+    source: usize,
+    /// The last source that set each option.
+    sources: BTreeMap<&'static str, usize>,
     /// Where what is being read stands; nowhere on the command line.
     place: Option<Place>,
     /// Where the options stand that were not settled on the command line.
@@ -143,6 +146,7 @@ impl Draft {
     /// What follows was written in another place (a file, then the command line), which wins over what was read.
     pub fn next_source(&mut self) {
         self.grow.clear();
+        self.source += 1;
         self.place = None;
     }
 
@@ -153,6 +157,7 @@ impl Draft {
 
     /// An option is set, here.
     pub fn settled(&mut self, long: &'static str) {
+        self.sources.insert(long, self.source);
         match &self.place {
             Some(place) => self.places.insert(long, place.clone()),
             None => self.places.remove(long),
@@ -174,7 +179,6 @@ impl Draft {
 
     /// `-p`.
     pub fn tcp_port(&mut self, value: Value<'_>) -> Result<(), Error> {
-        self.port_given = true;
         let write = "write a port from 1 to 65535, 0 for no TCP, or -1 for one the system chooses";
         set(&mut self.config.tcp_port, port(value, write))
     }

@@ -116,6 +116,9 @@ fn bind_entry(entry: &Listen, config: &Config, listeners: &mut Vec<Listener>) ->
     match failure {
         Some((address, source)) if chosen.is_none() => {
             let advice = match source.kind() {
+                io::ErrorKind::AddrInUse if listeners.iter().any(|own| takes(own, address)) => {
+                    "-l names it twice: leave one out, or give it another port"
+                }
                 io::ErrorKind::AddrInUse => {
                     "another server uses it: end that one, or choose another port with -p PORT"
                 }
@@ -136,6 +139,15 @@ fn bind_entry(entry: &Listen, config: &Config, listeners: &mut Vec<Listener>) ->
         }
         _ => Ok(()),
     }
+}
+
+/// Whether nobody else can listen on this address for the sake of this listener.
+fn takes(listener: &Listener, address: SocketAddr) -> bool {
+    let Address::Tcp(own) = *listener.address else { return false };
+    let is_every = own.ip().is_unspecified() || address.ip().is_unspecified();
+    own.port() == address.port()
+        && own.is_ipv4() == address.is_ipv4()
+        && (is_every || own.ip() == address.ip())
 }
 
 pub(super) fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
@@ -246,5 +258,21 @@ mod tests {
         assert_eq!(error.exit_code(), 71);
         let message = error.to_string();
         assert!(message.contains(&format!("127.0.0.1:{port}")) && message.contains("-p PORT"), "{message}");
+    }
+
+    #[test]
+    fn a_port_that_the_server_itself_has_taken_is_told_from_one_of_others() {
+        let config = Config { tcp_port: Port::Ephemeral, ..Config::default() };
+        let mut listeners = bind_tcp(&config).expect("some port is free");
+        let Address::Tcp(taken) = *listeners[0].address else { panic!("it is TCP") };
+        for host in ["127.0.0.1", "0.0.0.0"] {
+            let entry = Listen { host: host.to_owned(), port: Some(taken.port()), ..Listen::default() };
+            let error = bind_entry(&entry, &config, &mut listeners).expect_err("the port is taken");
+            let message = error.to_string();
+            assert!(
+                message.ends_with("-l names it twice: leave one out, or give it another port"),
+                "{message}"
+            );
+        }
     }
 }

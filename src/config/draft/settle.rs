@@ -1,5 +1,7 @@
 //! The rules between options, once all of them have been read: what excludes each other, and where each of them stands.
 
+use std::collections::BTreeMap;
+
 use super::{Draft, Names, Place};
 use crate::config::error::{Error, OS, USAGE, Warning};
 use crate::config::{Config, Listen, ListenTls, Port, Protocol};
@@ -23,17 +25,14 @@ impl Draft {
         self.check_engine()?;
         self.settle_metrics_tls()?;
         self.settle_udp().map_err(|error| (&["udp-port", "auth-file"][..], error))?;
+        self.check_listeners()?;
+        self.doubt_tcp_beside_unix();
         self.settle_tls()
     }
 
     /// The error, with the places of the options it is about, and their long names if they are written there.
     fn placed(&self, (options, error): Conflict) -> Error {
-        let mut places: Vec<&Place> = options.iter().filter_map(|option| self.places.get(option)).collect();
-        places.dedup();
-        let long = places.iter().any(|place| place.names != Names::Letters);
-        let error = if long { error.in_long_names() } else { error };
-        let places: Vec<&str> = places.iter().map(|place| place.text.as_str()).collect();
-        if places.is_empty() { error } else { error.at(places.join(" and ")) }
+        at_places(error, options.iter().filter_map(|option| self.places.get(option)).collect())
     }
 
     fn check_memory(&self) -> Result<(), Error> {
@@ -86,13 +85,65 @@ impl Draft {
         if self.config.auth_file.is_some() {
             return Err(Error::new(USAGE, "UDP (-U) and authentication (-Y) exclude each other; write -U 0"));
         }
-        if !self.port_given {
+        if !self.sources.contains_key("port") {
             self.config.tcp_port = udp_port;
         }
         if let Port::Fixed(port) = udp_port {
             self.config.udp_port = port;
         }
         Ok(())
+    }
+
+    /// An address that is to be listened on twice, of which the second time would fail.
+    fn check_listeners(&self) -> Result<(), Conflict> {
+        let Config { listen, tcp_port, unix_socket, .. } = &self.config;
+        if unix_socket.is_some() || *tcp_port == Port::Off {
+            return Ok(());
+        }
+        let mut known = BTreeMap::new();
+        for (listen, place) in listen.iter().zip(&self.listen_places) {
+            let port = match (listen.port, tcp_port) {
+                (Some(port), _) | (None, &Port::Fixed(port)) => port,
+                (None, _) => 0,
+            };
+            let host = listen.ip().map_or(listen.host.to_ascii_lowercase(), |ip| ip.to_string());
+            // The system chooses another port each time.
+            if port == 0 {
+                continue;
+            }
+            let address =
+                if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+            if let Some(before) = known.insert(address.clone(), place) {
+                let message = format!(
+                    "-l {address} is there twice; leave one out, or give it another port with -l HOST:PORT"
+                );
+                let places = before.iter().chain(place).collect();
+                return Err((&[], at_places(Error::new(OS, message), places)));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a UNIX socket takes the place of, unless it does so on purpose: a source that comes later wins.
+    fn doubt_tcp_beside_unix(&mut self) {
+        let Some(socket) = self.sources.get("unix-socket").filter(|_| self.config.unix_socket.is_some())
+        else {
+            return;
+        };
+        let later = |option: &str| self.sources.get(option).is_some_and(|source| source >= socket);
+        let mut ignored = Vec::new();
+        for (written, is_said, options) in [
+            ("-l", later("listen"), &["listen", "unix-socket"]),
+            ("-p", later("port") && self.config.tcp_port != Port::Off, &["port", "unix-socket"]),
+        ] {
+            if is_said {
+                let message = format!(
+                    "{written} does nothing beside -s: a UNIX socket takes the place of TCP; leave one of them out"
+                );
+                ignored.push(self.placed((options, Error::new(USAGE, message))));
+            }
+        }
+        self.warnings.extend(ignored.iter().map(|error| Warning::Mistake(error.to_string())));
     }
 
     fn settle_metrics_tls(&mut self) -> Result<(), Conflict> {
@@ -142,6 +193,15 @@ impl Draft {
         self.config.tls = Some(ssl.with(chain_cert));
         Ok(())
     }
+}
+
+/// The error, with these places, and with the long names of options if they are written there.
+fn at_places(error: Error, mut places: Vec<&Place>) -> Error {
+    places.dedup();
+    let long = places.iter().any(|place| place.names != Names::Letters);
+    let error = if long { error.in_long_names() } else { error };
+    let places: Vec<&str> = places.iter().map(|place| place.text.as_str()).collect();
+    if places.is_empty() { error } else { error.at(places.join(" and ")) }
 }
 
 /// What is wrong with a listener that says whether it speaks TLS where there is none.
