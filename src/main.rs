@@ -53,7 +53,10 @@ fn main() -> ExitCode {
             }
             match server::check(&config) {
                 Ok(()) if warnings.iter().any(|warning| matches!(warning, Warning::Mistake(_))) => {
-                    say(format_args!("memcarp: a server would start, and not as this seems to say"));
+                    say(format_args!(
+                        "memcarp: correct what the warnings name, or leave it out: a server would start, but not do all \
+                         that is written"
+                    ));
                     ExitCode::from(USAGE)
                 }
                 Ok(()) => {

@@ -245,7 +245,7 @@ fn a_check_says_so_or_fails_and_starts_nothing() {
     assert_eq!(
         String::from_utf8_lossy(&output.stderr),
         "warning: MEMCARP_MEMORY_LIMT says nothing; write MEMCARP_MEMORY_LIMIT\n\
-         memcarp: a server would start, and not as this seems to say\n"
+         memcarp: correct what the warnings name, or leave it out: a server would start, but not do all that is written\n"
     );
     let output = first.env_remove("MEMCARP_MEMORY_LIMT").args(["-t", "65"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "many threads may be meant");
