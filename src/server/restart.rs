@@ -75,24 +75,31 @@ impl MemoryFile {
         self.save_items(store, now, cancel).map_err(|source| self.error(source))
     }
 
+    /// Refuses files that would be emptied or replaced and are not the server's own, and answers what FILE.meta says.
+    fn check_own(&self) -> io::Result<Option<Meta>> {
+        check_own(&self.beside(".tmp"), &[MAGIC, Meta::NAMES[0].as_bytes()])?;
+        check_own(&self.path, &[MAGIC])?;
+        let path = self.beside(".meta");
+        check_own(&path, &[Meta::NAMES[0].as_bytes()])?;
+        let text = match std::fs::read_to_string(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            text => text?,
+        };
+        let meta = Meta::parse(&text).ok_or_else(|| {
+            let message = format!("{} is not what was written there; remove it", path.display());
+            io::Error::new(ErrorKind::InvalidData, message)
+        })?;
+        Ok(Some(meta))
+    }
+
     fn load_items(&self, store: &Store, now: Now) -> io::Result<()> {
         // Now, rather than when there are items to be lost.
-        check_own(&self.beside(".tmp"))?;
-        let meta_path = self.beside(".meta");
-        match std::fs::read_to_string(&meta_path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => check_own(&self.path)?,
-            Err(error) => return Err(error),
-            Ok(text) => {
-                let meta = Meta::parse(&text).ok_or_else(|| {
-                    let message = format!("{} is not what was written there; remove it", meta_path.display());
-                    io::Error::new(ErrorKind::InvalidData, message)
-                })?;
-                std::fs::remove_file(&meta_path)?;
-                if meta.settings == self.settings {
-                    self.load_described(store, now, meta);
-                } else {
-                    warn!("-e: -m, -I or -C have changed: starting without items");
-                }
+        if let Some(meta) = self.check_own()? {
+            std::fs::remove_file(self.beside(".meta"))?;
+            if meta.settings == self.settings {
+                self.load_described(store, now, meta);
+            } else {
+                warn!("-e: -m, -I or -C have changed: starting without items");
             }
         }
         create(&self.path).map(drop).map_err(|error| {
@@ -126,8 +133,8 @@ impl MemoryFile {
     }
 
     fn save_items(&self, store: &Store, now: Now, cancel: &AtomicBool) -> io::Result<bool> {
+        self.check_own()?;
         let beside = self.beside(".tmp");
-        check_own(&beside)?;
         let mut file = BufWriter::with_capacity(BLOCK, create_anew(&beside)?);
         file.write_all(MAGIC)?;
         let (mut items, mut result) = (0, Ok(()));
@@ -189,9 +196,8 @@ impl Meta {
     }
 }
 
-/// Refuses a file that is about to be emptied or replaced, and is none or has something else in it than what is written
-/// here.
-fn check_own(path: &Path) -> io::Result<()> {
+/// Refuses a file that is about to be emptied or replaced, and is none or does not begin as what is written there.
+fn check_own(path: &Path, beginnings: &[&[u8]]) -> io::Result<()> {
     let refuse = |why: &str| {
         let message = format!("{} {why}; remove it, or give -e another file", path.display());
         Err(io::Error::new(ErrorKind::InvalidData, message))
@@ -204,13 +210,10 @@ fn check_own(path: &Path) -> io::Result<()> {
     }
     let mut beginning = Vec::new();
     File::open(path)?.take(LONGEST_BEGINNING as u64).read_to_end(&mut beginning)?;
-    if beginning.is_empty()
-        || beginning.starts_with(MAGIC)
-        || beginning.starts_with(Meta::NAMES[0].as_bytes())
-    {
-        return Ok(());
+    match beginning.is_empty() || beginnings.iter().any(|own| beginning.starts_with(own)) {
+        true => Ok(()),
+        false => refuse("holds something else than memcarp's items"),
     }
-    refuse("holds something else than memcarp's items")
 }
 
 /// A file that is new, whatever stood there: a link is not followed, and nobody has it open.
@@ -399,10 +402,31 @@ mod tests {
         assert_eq!(error.exit_code(), 1);
     }
 
+    /// A file that took the place of the items: what is said of those does not make it ours.
+    #[test]
+    fn a_file_of_somebody_else_in_place_of_the_items_is_not_emptied() {
+        let place = Place::new("foreign-items");
+        let store = Store::new(&OPTIONS);
+        let mut other = place.1.clone();
+        other.settings.item_max += 1;
+        place.save(&store, now());
+        std::fs::write(&place.1.path, "to be kept").expect("the directory is there");
+        let told = [
+            place.1.load(&store, now()).expect_err("it is not one of ours"),
+            other.load(&store, now()).expect_err("it is not one of ours"),
+            // It came while the server was running.
+            place.1.save(&store, now(), &AtomicBool::new(false)).expect_err("it is not one of ours"),
+        ];
+        for error in told {
+            assert!(error.to_string().contains("items holds something else"), "{error}");
+        }
+        assert_eq!(std::fs::read(&place.1.path).expect("it is there"), b"to be kept");
+    }
+
     #[test]
     fn a_file_of_somebody_else_is_not_emptied() {
         let place = Place::new("foreign");
-        for foreign in [&b"to be kept"[..], b"x", &MAGIC[..MAGIC.len() - 1]] {
+        for foreign in [&b"to be kept"[..], b"x", &MAGIC[..MAGIC.len() - 1], b"memory_limit 64"] {
             std::fs::write(&place.1.path, foreign).expect("the directory is there");
             let error = place.1.load(&Store::new(&OPTIONS), now()).expect_err("it is not one of ours");
             assert!(error.to_string().contains("remove it, or give -e another file"), "{error}");

@@ -1,6 +1,6 @@
 //! `-e`: items kept over a restart, and when they are not.
 
-use super::started::Started;
+use super::started::{Started, command, output};
 
 const OPTIONS: &[&str] = &["-e", "items", "-I", "2m"];
 
@@ -51,4 +51,20 @@ fn a_file_that_cannot_be_written_is_told_at_the_start() {
     let output = super::started::run(&["-e", "/nonexistent/directory/items"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent/directory/items"));
+}
+
+/// What is said beside them of items that were there does not make it the server's.
+#[test]
+fn a_file_of_somebody_else_is_not_written_over() {
+    let (mut command, directory) = command(OPTIONS);
+    let file = directory.join("items");
+    let meta = "memory_limit 67108864\nitem_max 2097152\ncas 1\nitems 1\ncas_ceiling 1\n";
+    std::fs::write(directory.join("items.meta"), meta).unwrap();
+    std::fs::write(&file, "to be kept").unwrap();
+    let refused = output(&mut command);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("holds something else than memcarp's items; remove it, or give -e another file"));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "to be kept");
+    std::fs::remove_dir_all(directory).unwrap();
 }
