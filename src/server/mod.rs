@@ -36,6 +36,7 @@ use crate::command::Address;
 use crate::command::auth::Users;
 use crate::config::{Config, ListenTls, Port, Sources};
 use reload::Reload;
+use restart::MemoryFile;
 use shared::Secrets;
 use std::fmt::Arguments;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -116,8 +117,8 @@ pub fn start(mut config: Config) -> Result<Running, Error> {
     // Nobody is let in before `serve`.
     running.engine().set_users(users);
     running.engine().set_rules(rules);
-    if let Some(file) = &running.memory_file {
-        file.load(&running.engine().store, running.server.clock.now())?;
+    if let Some(file) = MemoryFile::of(&running.engine().config) {
+        running.memory_file = Some(file.load(&running.engine().store, running.server.clock.now())?);
     }
     running.serve_metrics(metrics)?;
     Ok(running)

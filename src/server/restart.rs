@@ -10,9 +10,11 @@ use super::error::Error;
 use super::log;
 use crate::config::Config;
 use crate::store::{Cursor, Now, Store};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::warn;
@@ -33,6 +35,13 @@ const LONGEST_BEGINNING: usize = 32;
 pub(super) struct MemoryFile {
     path: PathBuf,
     settings: Settings,
+}
+
+/// The file of a server that is running: no other takes its items, or writes over them.
+#[derive(Debug)]
+pub(super) struct Held {
+    file: MemoryFile,
+    _lock: Option<Flock<File>>,
 }
 
 /// Settings under which items may mean something else; memcached compares these too.
@@ -66,13 +75,43 @@ impl MemoryFile {
     /// Puts the items of a server that stopped in order into an empty store, and makes sure that they can be written
     /// again. A FILE that never held items, or a FILE.meta that cannot be understood, is an error, because it may be
     /// somebody else's.
-    pub(super) fn load(&self, store: &Store, now: Now) -> Result<(), Error> {
-        self.load_items(store, now).map_err(|source| self.error(source))
+    pub(super) fn load(&self, store: &Store, now: Now) -> Result<Held, Error> {
+        let held = self.hold().and_then(|lock| {
+            self.load_items(store, now)?;
+            Ok(Held { file: self.clone(), _lock: lock })
+        });
+        held.map_err(|source| self.error(source))
     }
 
-    /// Writes the items of a server that has stopped. False if `cancel` became true before that was done.
-    pub(super) fn save(&self, store: &Store, now: Now, cancel: &AtomicBool) -> Result<bool, Error> {
-        self.save_items(store, now, cancel).map_err(|source| self.error(source))
+    /// Keeps other servers from FILE, which is made if it is not there, for as long as what is returned lives. None on a
+    /// file system without locks.
+    fn hold(&self) -> io::Result<Option<Flock<File>>> {
+        self.check_own()?;
+        let file = create(&self.path).map_err(|error| {
+            let message = format!("{error}; give -e a file in a directory that is there and can be written");
+            io::Error::new(error.kind(), message)
+        })?;
+        let in_use = || {
+            let message = "another server uses it; end that one, or give -e another file";
+            Err(io::Error::new(ErrorKind::WouldBlock, message))
+        };
+        let opened = file.metadata()?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => {
+                // A server that ends puts another file in its place.
+                let found = std::fs::metadata(&self.path)?;
+                let is_same = (found.dev(), found.ino()) == (opened.dev(), opened.ino());
+                if is_same { Ok(Some(lock)) } else { in_use() }
+            }
+            Err((_, Errno::EWOULDBLOCK)) => in_use(),
+            Err((_, error)) => {
+                warn!(
+                    "-e: {} cannot be locked ({error}): start no other server with it",
+                    self.path.display()
+                );
+                Ok(None)
+            }
+        }
     }
 
     /// Refuses files that would be emptied or replaced and are not the server's own, and answers what FILE.meta says.
@@ -102,10 +141,7 @@ impl MemoryFile {
                 warn!("-e: -m, -I or -C have changed: starting without items");
             }
         }
-        create(&self.path).map(drop).map_err(|error| {
-            let message = format!("{error}; give -e a file in a directory that can be written");
-            io::Error::new(error.kind(), message)
-        })
+        create(&self.path)?.set_len(0)
     }
 
     /// Damage loses the items behind it, and nothing else: those before it have shown to be whole.
@@ -135,7 +171,10 @@ impl MemoryFile {
     fn save_items(&self, store: &Store, now: Now, cancel: &AtomicBool) -> io::Result<bool> {
         self.check_own()?;
         let beside = self.beside(".tmp");
-        let mut file = BufWriter::with_capacity(BLOCK, create_anew(&beside)?);
+        let file = create_anew(&beside)?;
+        // FILE's own lock does not hold what is moved there, and whoever starts before it is described would empty it.
+        let _lock = Flock::lock(file.try_clone()?, FlockArg::LockExclusiveNonblock).ok();
+        let mut file = BufWriter::with_capacity(BLOCK, file);
         file.write_all(MAGIC)?;
         let (mut items, mut result) = (0, Ok(()));
         let mut cursor = Cursor::default();
@@ -173,6 +212,13 @@ impl MemoryFile {
     fn error(&self, source: io::Error) -> Error {
         let path: &Path = &self.path;
         Error::MemoryFile { path: path.display().to_string(), source }
+    }
+}
+
+impl Held {
+    /// Writes the items of a server that has stopped. False if `cancel` became true before that was done.
+    pub(super) fn save(&self, store: &Store, now: Now, cancel: &AtomicBool) -> Result<bool, Error> {
+        self.file.save_items(store, now, cancel).map_err(|source| self.file.error(source))
     }
 }
 
@@ -225,9 +271,9 @@ fn create_anew(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// An empty file that only its user may read: everybody's items are to be in it.
+/// A file to be written, which only its user may read if it is new: everybody's items are to be in it.
 fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
 #[cfg(test)]
@@ -261,7 +307,8 @@ mod tests {
         }
 
         fn save(&self, store: &Store, now: Now) {
-            assert!(self.1.save(store, now, &AtomicBool::new(false)).expect("the file can be written"));
+            let saved = self.1.save_items(store, now, &AtomicBool::new(false));
+            assert!(saved.expect("the file can be written"));
         }
 
         fn load(&self, now: Now) -> Store {
@@ -402,6 +449,24 @@ mod tests {
         assert_eq!(error.exit_code(), 1);
     }
 
+    #[test]
+    fn two_servers_do_not_share_a_file() {
+        let place = Place::new("locked");
+        let store = Store::new(&OPTIONS);
+        put(&store, "k", b"v", |_| {});
+        let held = place.1.load(&store, now()).expect("nobody has it");
+        let error = place.1.load(&Store::new(&OPTIONS), now()).expect_err("it is held");
+        assert_eq!(error.exit_code(), 1);
+        let message = error.to_string();
+        assert!(
+            message.ends_with("another server uses it; end that one, or give -e another file"),
+            "{message}"
+        );
+        assert!(held.save(&store, now(), &AtomicBool::new(false)).expect("the file can be written"));
+        drop(held);
+        assert!(value(&place.load(now()), "k", now()).is_some());
+    }
+
     /// A file that took the place of the items: what is said of those does not make it ours.
     #[test]
     fn a_file_of_somebody_else_in_place_of_the_items_is_not_emptied() {
@@ -414,12 +479,15 @@ mod tests {
         let told = [
             place.1.load(&store, now()).expect_err("it is not one of ours"),
             other.load(&store, now()).expect_err("it is not one of ours"),
-            // It came while the server was running.
-            place.1.save(&store, now(), &AtomicBool::new(false)).expect_err("it is not one of ours"),
         ];
         for error in told {
             assert!(error.to_string().contains("items holds something else"), "{error}");
         }
+        // It came while the server was running.
+        let refused = place.1.save_items(&store, now(), &AtomicBool::new(false));
+        assert!(
+            refused.expect_err("it is not one of ours").to_string().contains("items holds something else")
+        );
         assert_eq!(std::fs::read(&place.1.path).expect("it is there"), b"to be kept");
     }
 
@@ -449,8 +517,8 @@ mod tests {
         put(&store, "k", b"v", |_| {});
         std::fs::write(&beside, "to be kept").expect("the directory is there");
         let told = [
-            place.1.load(&store, now()).expect_err("it is not one of ours"),
-            place.1.save(&store, now(), &AtomicBool::new(false)).expect_err("it is not one of ours"),
+            place.1.load_items(&store, now()).expect_err("it is not one of ours"),
+            place.1.save_items(&store, now(), &AtomicBool::new(false)).expect_err("it is not one of ours"),
         ];
         for error in told {
             assert!(error.to_string().contains("items.tmp holds something else"), "{error}");

@@ -3,7 +3,7 @@
 use super::accept::Acceptor;
 use super::error::Error;
 use super::listen::Listener;
-use super::restart::MemoryFile;
+use super::restart::Held;
 use super::shared::{Secrets, Server};
 use super::transport::Transport;
 use super::verifier::Verifier;
@@ -36,7 +36,7 @@ pub struct Running {
     end: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
     verifier: Arc<Verifier>,
-    pub(super) memory_file: Option<MemoryFile>,
+    pub(super) memory_file: Option<Held>,
 }
 
 impl Running {
@@ -49,7 +49,6 @@ impl Running {
             inboxes.push(inbox);
             outsets.push(outset);
         }
-        let memory_file = MemoryFile::of(&config);
         let server = Arc::new(Server::new(config, secrets, inboxes));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -63,7 +62,7 @@ impl Running {
             end: watch::Sender::new(false),
             threads: Vec::new(),
             verifier: Arc::default(),
-            memory_file,
+            memory_file: None,
             runtime,
             server,
         };
@@ -173,7 +172,7 @@ impl Running {
 }
 
 /// Writes the items on a thread of its own; gives up if `stop` ends first.
-async fn save(server: Arc<Server>, file: MemoryFile, stop: impl Future<Output = ()>) -> Result<(), Error> {
+async fn save(server: Arc<Server>, file: Held, stop: impl Future<Output = ()>) -> Result<(), Error> {
     let cancel = Arc::new(AtomicBool::new(false));
     let cancelled = cancel.clone();
     let saving =

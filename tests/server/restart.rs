@@ -53,6 +53,31 @@ fn a_file_that_cannot_be_written_is_told_at_the_start() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent/directory/items"));
 }
 
+#[test]
+fn two_servers_do_not_share_a_file() {
+    let mut first = Started::with(OPTIONS);
+    assert_eq!(first.connect().say("set k 0 0 5\r\nfirst\r\n"), "STORED\r\n");
+    let second = || {
+        let (mut second, unused) = command(OPTIONS);
+        std::fs::remove_dir(unused).unwrap();
+        second.current_dir(&first.directory);
+        output(&mut second)
+    };
+    let refused = second();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("items: another server uses it; end that one, or give -e another file"), "{said}");
+
+    first.signal("-TERM");
+    assert_eq!(first.end().code(), Some(0));
+    let mut next = first.again(OPTIONS);
+    assert_eq!(next.connect().say("mg k v\r\n"), "VA 5\r\n", "the items of the first are there");
+    // Nobody has to clear away after a server that was killed.
+    next.signal("-KILL");
+    next.end();
+    assert_eq!(next.again(OPTIONS).connect().say("mg k\r\n"), "EN\r\n");
+}
+
 /// What is said beside them of items that were there does not make it the server's.
 #[test]
 fn a_file_of_somebody_else_is_not_written_over() {
