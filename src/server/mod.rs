@@ -79,7 +79,8 @@ pub fn log_as(config: &Config) {
     logs::start(config.log_format);
 }
 
-/// Whether `config` could be served, as far as can be told without taking anything: the files it needs are read.
+/// Whether `config` could be served, as far as can be told without taking anything: the files it needs are read. This
+/// process becomes the user that the server would run as.
 pub fn check(config: &Config) -> Result<(), Error> {
     let secrets = Secrets::read(config)?;
     if let Some(tls) = &secrets.tls {
@@ -88,8 +89,8 @@ pub fn check(config: &Config) -> Result<(), Error> {
     if config.tcp_port == Port::Off && config.unix_socket.is_none() {
         return Err(Error::NothingToListenOn);
     }
-    privileges::user(config)?;
-    Ok(())
+    privileges::drop_root(config)?;
+    MemoryFile::of(config).map_or(Ok(()), |file| file.check())
 }
 
 /// Binds the listeners and starts the workers: from then on clients are served.

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::store::{Cursor, Now, Store};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{AccessFlags, access};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -83,14 +84,18 @@ impl MemoryFile {
         held.map_err(|source| self.error(source))
     }
 
+    /// Whether it could be loaded and saved by whoever this process runs as, as far as can be told without taking it: a
+    /// server that uses it may have ended by then.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.check_access().and_then(|()| self.check_own()).map(drop).map_err(|source| self.error(source))
+    }
+
     /// Keeps other servers from FILE, which is made if it is not there, for as long as what is returned lives. None on a
     /// file system without locks.
     fn hold(&self) -> io::Result<Option<Flock<File>>> {
+        self.check_access()?;
         self.check_own()?;
-        let file = create(&self.path).map_err(|error| {
-            let message = format!("{error}; give -e a file in a directory that is there and can be written");
-            io::Error::new(error.kind(), message)
-        })?;
+        let file = create(&self.path)?;
         let in_use = || {
             let message = "another server uses it; end that one, or give -e another file";
             Err(io::Error::new(ErrorKind::WouldBlock, message))
@@ -129,6 +134,21 @@ impl MemoryFile {
             io::Error::new(ErrorKind::InvalidData, message)
         })?;
         Ok(Some(meta))
+    }
+
+    /// Refuses a file that could not be written, also one that could not be replaced when there are items to be lost.
+    fn check_access(&self) -> io::Result<()> {
+        let directory = self.path.parent().unwrap_or(&self.path);
+        let allowed = access(directory, AccessFlags::W_OK | AccessFlags::X_OK).and_then(|()| {
+            match access(&self.path, AccessFlags::R_OK | AccessFlags::W_OK) {
+                Err(Errno::ENOENT) => Ok(()),
+                found => found,
+            }
+        });
+        allowed.map_err(io::Error::from).map_err(|error| {
+            let message = format!("{error}; give -e a file in a directory that is there and can be written");
+            io::Error::new(error.kind(), message)
+        })
     }
 
     fn load_items(&self, store: &Store, now: Now) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! `-e`: items kept over a restart, and when they are not.
 
 use super::started::{Started, command, output};
+use std::os::unix::fs::PermissionsExt;
 
 const OPTIONS: &[&str] = &["-e", "items", "-I", "2m"];
 
@@ -92,4 +93,35 @@ fn a_file_of_somebody_else_is_not_written_over() {
     assert!(said.contains("holds something else than memcarp's items; remove it, or give -e another file"));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "to be kept");
     std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn a_check_names_a_file_that_could_not_be_used_and_takes_none() {
+    let server = Started::with(OPTIONS);
+    let check = |options: &[&str]| {
+        let (mut check, unused) = command(&[&["--check-config"], options].concat());
+        std::fs::remove_dir(unused).unwrap();
+        let output = output(check.current_dir(&server.directory));
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = check(&["-e", "none/items"]);
+    assert_eq!(code, Some(1), "{said}");
+    let advice = "give -e a file in a directory that is there and can be written";
+    assert!(said.contains("none/items: No such file or directory") && said.contains(advice), "{said}");
+    std::fs::write(server.directory.join("notes"), "to be kept").unwrap();
+    let (code, said) = check(&["-e", "notes"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("holds something else than memcarp's items"), "{said}");
+    // As root for somebody who may do less; that somebody finds out alone.
+    let closed = server.directory.join("closed");
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o500)).unwrap();
+    let (code, said) = check(&["-e", "closed/items", "-u", "nobody"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("closed/items: Permission denied") && said.contains(advice), "{said}");
+
+    // One that is in use will do once that server has ended.
+    assert_eq!(check(OPTIONS), (Some(0), String::new()));
+    assert_eq!(check(&["-e", "new"]), (Some(0), String::new()));
+    assert!(!server.directory.join("new").exists());
 }
