@@ -4,7 +4,7 @@ use std::fmt::Arguments;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
-use memcarp::config::{Invocation, LogFormat, Sources, USAGE, Warning};
+use memcarp::config::{Invocation, LogFormat, NamedFiles, Sources, USAGE, Warning};
 use memcarp::{hash_password, health, route, server};
 
 fn main() -> ExitCode {
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     }
     let sources = Sources::new(args, std::env::vars_os());
     match sources.read() {
-        Ok(Invocation::Serve(config, warnings)) => {
+        Ok(Invocation::Serve(config, warnings, files)) => {
             server::log_as(&config);
             for warning in &warnings {
                 tracing::warn!("{warning}");
@@ -41,13 +41,13 @@ fn main() -> ExitCode {
             let format = config.log_format;
             match (server::run(*config, sources), format) {
                 (Err(error), LogFormat::Json) => {
-                    tracing::error!("{error}");
+                    tracing::error!("{}", told(&error, &files));
                     exit(&error)
                 }
-                (result, _) => end(result),
+                (result, _) => end(result, &files),
             }
         }
-        Ok(Invocation::Check(config, warnings)) => {
+        Ok(Invocation::Check(config, warnings, files)) => {
             for warning in &warnings {
                 say(format_args!("warning: {warning}"));
             }
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
                     print("the configuration is good");
                     ExitCode::SUCCESS
                 }
-                failed => end(failed),
+                failed => end(failed, &files),
             }
         }
         Ok(Invocation::Print(text)) => {
@@ -77,13 +77,21 @@ fn main() -> ExitCode {
     }
 }
 
-fn end(result: Result<(), server::Error>) -> ExitCode {
+fn end(result: Result<(), server::Error>, files: &NamedFiles) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(format_args!("memcarp: {error}"));
+            say(format_args!("memcarp: {}", told(&error, files)));
             exit(&error)
         }
+    }
+}
+
+/// What is wrong; of a file with the place that names it.
+fn told(error: &server::Error, files: &NamedFiles) -> String {
+    match error.file() {
+        Some(file) => files.tell(file, error.to_string()),
+        None => error.to_string(),
     }
 }
 

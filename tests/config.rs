@@ -21,7 +21,7 @@ fn read(args: &[&str]) -> Config {
 
 fn with_warnings(args: &[&str]) -> (Config, Vec<String>) {
     match try_read(args) {
-        Ok(Invocation::Serve(config, warnings)) => {
+        Ok(Invocation::Serve(config, warnings, _)) => {
             (*config, warnings.iter().map(|warning| warning.to_string()).collect())
         }
         other => panic!("{args:?} do not start a server: {other:?}"),
@@ -443,7 +443,7 @@ proptest! {
     #[test]
     fn no_argument_vector_panics(args in proptest::collection::vec(argument(), 0..6)) {
         match Sources::new(args, []).read() {
-            Ok(Invocation::Serve(config, _)) => {
+            Ok(Invocation::Serve(config, ..)) => {
                 prop_assert!(config.item_max <= config.memory_limit / 2);
                 prop_assert!(config.conn_limit > 0 && config.threads > 0 && config.reqs_per_event > 0);
             }

@@ -45,7 +45,7 @@ fn read(args: &[&str], variables: &[(&str, &str)]) -> Result<Invocation, Error> 
 
 fn config(invocation: Result<Invocation, Error>) -> Config {
     match invocation {
-        Ok(Invocation::Serve(config, _)) => *config,
+        Ok(Invocation::Serve(config, ..)) => *config,
         other => panic!("starts no server: {other:?}"),
     }
 }
@@ -149,20 +149,20 @@ fn the_environment_alone() {
         ("MEMCARP_SERVICE_PORT", "11211"),
     ];
     match read(&[], &service) {
-        Ok(Invocation::Serve(config, warnings)) => {
+        Ok(Invocation::Serve(config, warnings, _)) => {
             assert_eq!((*config, warnings), (Config::default(), Vec::new()));
         }
         other => panic!("{other:?}"),
     }
     match read(&[], &[("MEMCARP_MEMORY_LIMT", "1")]) {
-        Ok(Invocation::Serve(_, warnings)) => {
+        Ok(Invocation::Serve(_, warnings, _)) => {
             let said = "MEMCARP_MEMORY_LIMT says nothing; write MEMCARP_MEMORY_LIMIT";
             assert_eq!(warnings, [Warning::Mistake(said.to_owned())]);
         }
         other => panic!("{other:?}"),
     }
     match read(&[], &[("MEMCARP_CONN_LIMIT", "10k")]) {
-        Ok(Invocation::Serve(config, warnings)) => {
+        Ok(Invocation::Serve(config, warnings, _)) => {
             assert_eq!(config.conn_limit, 10);
             let said = "MEMCARP_CONN_LIMIT: conn-limit = 10k is read as 10, as memcached reads it";
             assert!(warnings[0].to_string().starts_with(said), "{warnings:?}");
@@ -409,7 +409,9 @@ fn templates_that_no_key_is_like_are_refused_or_named() {
     assert_eq!((exit, said), (64, format!("memcarp.toml line 4: `{long}`: {message}")));
     // A key in base64 may have any bytes.
     let file = File::new("blank-rule", rule("thumb: {id}"));
-    let Ok(Invocation::Serve(config, warnings)) = file.read(&[], &[]) else { panic!("it starts no server") };
+    let Ok(Invocation::Serve(config, warnings, _)) = file.read(&[], &[]) else {
+        panic!("it starts no server")
+    };
     assert_eq!((config.rules.len(), warnings.len()), (1, 1));
     let said =
         "line 1: only keys sent in base64 are like `thumb: {id}`; leave its blanks out, unless that is meant";
@@ -420,7 +422,7 @@ fn templates_that_no_key_is_like_are_refused_or_named() {
 fn a_check_is_an_invocation_of_its_own() {
     let file = File::new("check", "threads = 65\n");
     match file.read(&["--check-config"], &[]) {
-        Ok(Invocation::Check(config, warnings)) => assert_eq!((config.threads, warnings.len()), (65, 1)),
+        Ok(Invocation::Check(config, warnings, _)) => assert_eq!((config.threads, warnings.len()), (65, 1)),
         other => panic!("{other:?}"),
     }
 }
@@ -455,7 +457,7 @@ fn an_address_that_stands_twice_is_named_with_its_places() {
 fn tcp_that_a_unix_socket_takes_the_place_of_is_named_unless_the_socket_stands_nearer() {
     let warnings = |text: &str, args: &[&str], variables: &[(&str, &str)]| {
         let file = File::new("beside", text);
-        let Ok(Invocation::Serve(_, warnings)) = file.read(args, variables) else { panic!("{text}") };
+        let Ok(Invocation::Serve(_, warnings, _)) = file.read(args, variables) else { panic!("{text}") };
         let said = warnings.into_iter().map(|warning| match warning {
             Warning::Mistake(said) => said.replace(&format!("{}/", file.0.display()), ""),
             Warning::Advice(said) => panic!("{said}"),

@@ -13,7 +13,7 @@ fn read(text: &str, options: &[&str]) -> Result<Config, String> {
     let read = Sources::new(args.into_iter().chain(options.iter().map(OsString::from)), []).read();
     std::fs::remove_file(&path).unwrap();
     match read {
-        Ok(memcarp::config::Invocation::Serve(config, _)) => Ok(*config),
+        Ok(memcarp::config::Invocation::Serve(config, ..)) => Ok(*config),
         Ok(other) => panic!("starts no server: {other:?}"),
         Err(error) => Err(error.to_string().replace(&format!("{} ", path.display()), "")),
     }

@@ -40,12 +40,12 @@ fuzz_target!(|data: &[u8]| {
     }
     let sources = Sources::new(args, []);
     match (sources.read(), sources.read()) {
-        (Ok(Invocation::Serve(one, said)), Ok(Invocation::Serve(other, also_said))) => {
+        (Ok(Invocation::Serve(one, said, _)), Ok(Invocation::Serve(other, also_said, _))) => {
             // What is not a number equals nothing, itself included; none may get this far.
             assert_eq!((&one, said), (&other, also_said));
             check(&one);
         }
-        (Ok(Invocation::Check(one, _)), Ok(Invocation::Check(..))) => check(&one),
+        (Ok(Invocation::Check(one, ..)), Ok(Invocation::Check(..))) => check(&one),
         (Ok(Invocation::Print(text)), Ok(Invocation::Print(same))) => assert!(!text.is_empty() && text == same),
         (Err(error), Err(same)) => {
             assert_eq!(error.to_string(), same.to_string());

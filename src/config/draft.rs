@@ -1,6 +1,9 @@
 //! A configuration while it is being read: what each option says.
 
+mod named_files;
 mod settle;
+
+pub use named_files::NamedFiles;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

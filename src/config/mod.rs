@@ -30,6 +30,7 @@ use std::path::PathBuf;
 
 use rustls::pki_types::ServerName;
 
+pub use draft::NamedFiles;
 pub use error::{Error, USAGE, Warning};
 pub use help::COMMANDS;
 pub use metrics_listen::MetricsListen;

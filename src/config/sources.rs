@@ -8,7 +8,7 @@ use clap::ArgMatches;
 use clap::error::ErrorKind;
 
 use super::command_line::{Written, refusal};
-use super::draft::{Draft, Place};
+use super::draft::{Draft, NamedFiles, Place};
 use super::error::{Error, FAILURE, Warning};
 use super::{Config, environment, file, help, memcached_conf, toml_file};
 
@@ -16,9 +16,9 @@ use super::{Config, environment, file, help, memcached_conf, toml_file};
 #[derive(Debug)]
 pub enum Invocation {
     /// To serve, after saying these warnings.
-    Serve(Box<Config>, Vec<Warning>),
+    Serve(Box<Config>, Vec<Warning>, NamedFiles),
     /// To check that it could be served so, after saying these warnings.
-    Check(Box<Config>, Vec<Warning>),
+    Check(Box<Config>, Vec<Warning>, NamedFiles),
     /// To print this and end.
     Print(String),
 }
@@ -79,11 +79,11 @@ impl Sources {
         draft.next_source();
         flags.refuse_commands()?;
         flags.apply(&mut draft)?;
-        let (config, warnings) = draft.finish()?;
+        let (config, warnings, files) = draft.finish()?;
         let config = Box::new(config);
         Ok(match own.get_flag("check-config") {
-            true => Invocation::Check(config, warnings),
-            false => Invocation::Serve(config, warnings),
+            true => Invocation::Check(config, warnings, files),
+            false => Invocation::Serve(config, warnings, files),
         })
     }
 
@@ -100,7 +100,7 @@ impl Sources {
             }
         }
         match self.read() {
-            Ok(Invocation::Serve(config, warnings)) => Some(Ok((*config, warnings))),
+            Ok(Invocation::Serve(config, warnings, _)) => Some(Ok((*config, warnings))),
             Ok(_) => None,
             Err(error) => Some(Err(error)),
         }
@@ -133,7 +133,7 @@ mod tests {
 
     fn warnings(args: &[&str]) -> Vec<Warning> {
         match read(args) {
-            Ok(Invocation::Serve(_, warnings)) => warnings,
+            Ok(Invocation::Serve(_, warnings, _)) => warnings,
             other => panic!("{args:?} do not start a server: {other:?}"),
         }
     }

@@ -83,6 +83,16 @@ impl Error {
         Error::Tls { what: file.display().to_string(), source }
     }
 
+    /// The file that it is about, if it is one that the configuration names.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Error::AuthFile { path, .. } | Error::Tls { what: path, .. } | Error::MemoryFile { path, .. } => {
+                Some(Path::new(path))
+            }
+            _ => None,
+        }
+    }
+
     /// The process's exit code, as in sysexits.h and memcached.
     pub fn exit_code(&self) -> i32 {
         match self {

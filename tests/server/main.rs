@@ -8,6 +8,7 @@ mod limit;
 mod logging;
 mod login;
 mod memory;
+mod named;
 mod notify;
 mod process;
 mod reloading;

@@ -230,7 +230,10 @@ fn a_check_says_so_or_fails_and_starts_nothing() {
     std::fs::remove_file(directory.join("users")).unwrap();
     let output = first.output().unwrap();
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]));
-    assert!(String::from_utf8_lossy(&output.stderr).starts_with("memcarp: -Y users: No such file"));
+    assert!(
+        String::from_utf8_lossy(&output.stderr)
+            .starts_with("memcarp: memcarp.toml line 1: -Y users: No such file")
+    );
     std::fs::write(directory.join("memcarp.toml"), "\nthreds = 2\n").unwrap();
     let output = first.output().unwrap();
     assert_eq!(output.status.code(), Some(1));

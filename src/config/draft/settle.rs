@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Draft, Names, Place};
+use super::{Draft, NamedFiles, Names, Place};
 use crate::config::error::{Error, OS, USAGE, Warning};
 use crate::config::{Config, Listen, ListenTls, Port, Protocol};
 
@@ -11,12 +11,13 @@ type Conflict = (&'static [&'static str], Error);
 
 impl Draft {
     /// The configuration, if its parts agree with one another.
-    pub fn finish(mut self) -> Result<(Config, Vec<Warning>), Error> {
+    pub fn finish(mut self) -> Result<(Config, Vec<Warning>, NamedFiles), Error> {
         self.settle().map_err(|conflict| self.placed(conflict))?;
         if self.config.auth_file.is_some() {
             self.config.protocol = Protocol::Ascii;
         }
-        Ok((self.config, self.warnings))
+        let files = NamedFiles::of(&self.config, &self.places);
+        Ok((self.config, self.warnings, files))
     }
 
     fn settle(&mut self) -> Result<(), Conflict> {
@@ -196,7 +197,7 @@ impl Draft {
 }
 
 /// The error, with these places, and with the long names of options if they are written there.
-fn at_places(error: Error, mut places: Vec<&Place>) -> Error {
+pub(super) fn at_places(error: Error, mut places: Vec<&Place>) -> Error {
     places.dedup();
     let long = places.iter().any(|place| place.names != Names::Letters);
     let error = if long { error.in_long_names() } else { error };
