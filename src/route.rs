@@ -1,15 +1,13 @@
 //! `memcarp route`: which member of an array owns a key, and what a change of the list moves. Asks no server.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use memcarp_client::{Carp, Members, MembersError, Scheme, movement, sample_keys};
+use memcarp_client::{Carp, Scheme, movement, sample_keys};
 
 use crate::config;
 
@@ -18,9 +16,6 @@ pub const NAME: &str = "route";
 
 /// How many keys a plan looks at.
 const PLAN_KEYS: u64 = 1_000_000;
-
-/// The most bytes a list of members may have.
-const MOST_BYTES: u64 = 16 << 20;
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,40 +113,10 @@ fn command() -> Command {
 
 /// The routing that a list and the options beside it mean.
 fn carp(list: &OsStr, asked: &ArgMatches) -> Result<Carp, Refusal> {
-    let text = text(list)?;
-    let refusal = |error: MembersError| Refusal { exit: 1, message: format!("{}: {error}", list.display()) };
-    let mut carp = match text.contains("[[") {
-        true => Carp::from_toml_among(&text, config::knows),
-        false => Members::from_text(&text).and_then(Carp::new),
-    }
-    .map_err(refusal)?;
-    if let Some(&scheme) = asked.get_one::<Scheme>("scheme")
-        && scheme != carp.scheme()
-    {
-        carp = Carp::with_scheme(carp.members().clone(), scheme).map_err(refusal)?;
-    }
-    if let Some(&on) = asked.get_one::<bool>("hash-tags") {
-        carp = carp.hash_tags(on);
-    }
-    Ok(carp)
-}
-
-/// The text of the file of this name, or else the name itself: members separated by commas.
-fn text(list: &OsStr) -> Result<String, Refusal> {
-    let refusal = |why: &str| Refusal { exit: 1, message: format!("cannot read {}: {why}", list.display()) };
-    let path = Path::new(list);
-    // No list is such a name, and what it would say of a file that is not there would help nobody.
-    let ends_so =
-        path.extension().is_some_and(|end| ["toml", "txt", "conf"].iter().any(|other| end == *other));
-    let named = ends_so || path.starts_with(".") || path.starts_with("..");
-    if !named && !path.is_file() {
-        return list.to_str().map(str::to_owned).ok_or_else(|| refusal("it is not UTF-8"));
-    }
-    let mut text = String::new();
-    let file = File::open(path).map_err(|error| refusal(&error.to_string()))?;
-    file.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(|error| refusal(&error.to_string()))?;
-    if text.len() as u64 > MOST_BYTES {
-        return Err(refusal("it is over 16 MiB long"));
-    }
-    Ok(text)
+    let carp = Carp::load_among(list, asked.get_one::<Scheme>("scheme").copied(), config::knows)
+        .map_err(|error| Refusal { exit: 1, message: error.to_string() })?;
+    Ok(match asked.get_one::<bool>("hash-tags") {
+        Some(&on) => carp.hash_tags(on),
+        None => carp,
+    })
 }

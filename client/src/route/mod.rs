@@ -6,6 +6,7 @@
 mod carp_v1;
 mod carp_v2;
 mod explain;
+mod load;
 mod plan;
 mod tag;
 
@@ -123,34 +124,6 @@ impl Carp {
         Ok(Carp { members, scheme, hash_tags: scheme.tags_by_default(), table })
     }
 
-    /// Routes over `list`: the name of a file of any form [`Members::from_text`] reads, or a list such as `a,b*2,c`.
-    ///
-    /// A TOML file may name the scheme and whether hash tags count; `scheme`, if given, comes first.
-    pub fn load(list: &str, scheme: Option<Scheme>) -> Result<Carp, MembersError> {
-        let path = std::path::Path::new(list);
-        if !path.is_file() {
-            // A file that is not there would otherwise be taken for a member of that name.
-            if list.ends_with(".toml") || list.starts_with("./") || list.starts_with("../") {
-                return Err(MembersError::new(format!("{list}: there is no such file")));
-            }
-            return Carp::with_scheme(list.parse()?, scheme.unwrap_or_default());
-        }
-        let text =
-            std::fs::read_to_string(path).map_err(|error| MembersError::new(format!("{list}: {error}")))?;
-        let read = || {
-            #[cfg(feature = "toml")]
-            if text.contains("[[") {
-                let carp = Carp::from_toml(&text)?;
-                return match scheme {
-                    Some(scheme) if scheme != carp.scheme => Carp::with_scheme(carp.members, scheme),
-                    _ => Ok(carp),
-                };
-            }
-            Carp::with_scheme(Members::from_text(&text)?, scheme.unwrap_or_default())
-        };
-        read().map_err(|error| MembersError::new(format!("{list}: {error}")))
-    }
-
     /// Turns routing by the inside of `{...}` on or off. Every client of an array must agree.
     pub fn hash_tags(mut self, on: bool) -> Carp {
         self.hash_tags = on;
@@ -209,23 +182,5 @@ impl Carp {
 
     fn routed_part<'k>(&self, key: &'k [u8]) -> &'k [u8] {
         if self.hash_tags { hash_tag(key) } else { key }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_and_files_are_loaded() {
-        let carp = Carp::load("a,b*2", None).unwrap();
-        assert_eq!((carp.members().len(), carp.scheme()), (2, Scheme::CarpV2));
-        assert_eq!(Carp::load("a,b*2", Some(Scheme::CarpV1)).unwrap().scheme(), Scheme::CarpV1);
-        assert!(Carp::load("none.toml", None).unwrap_err().to_string().contains("no such file"));
-        assert!(Carp::load("", None).is_err());
-        let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/config/members.toml");
-        assert_eq!(Carp::load(sample, None).unwrap().members().len(), 3);
-        let error = Carp::load(concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib.rs"), None).unwrap_err();
-        assert!(error.to_string().contains("src/lib.rs: "), "{error}");
     }
 }
