@@ -11,7 +11,8 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1).peekable();
     // Only the first argument, and only exactly: memcached ignores arguments that are no options.
     if args.next_if(|first| first == route::NAME).is_some() {
-        return answer(route::run(args, &mut BufWriter::new(std::io::stdout().lock())));
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        return answer(route::run(args, std::io::stdin().lock(), &mut out));
     }
     if args.next_if(|first| first == health::NAME).is_some() {
         return match health::run(args, &mut std::io::stdout()) {

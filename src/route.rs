@@ -1,7 +1,7 @@
 //! `memcarp route`: which member of an array owns a key, and what a change of the list moves. Asks no server.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
+use std::io::{self, BufRead, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use clap::builder::ValueParser;
@@ -17,6 +17,10 @@ pub const NAME: &str = "route";
 /// How many keys a plan looks at.
 const PLAN_KEYS: u64 = 1_000_000;
 
+/// The most bytes a key has, and a line that is one.
+const MOST_KEY_BYTES: usize = 250;
+const MOST_LINE_BYTES: u64 = MOST_KEY_BYTES as u64 + 2;
+
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -26,8 +30,13 @@ pub struct Refusal {
     pub message: String,
 }
 
-/// Answers the arguments behind `route`. An `out` that takes no more ends it without a word.
-pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut impl Write) -> Result<(), Refusal> {
+/// Answers the arguments behind `route`; keys may be read from `input`. An `out` that takes no more ends it without a
+/// word.
+pub fn run(
+    args: impl IntoIterator<Item = OsString>,
+    mut input: impl BufRead,
+    out: &mut impl Write,
+) -> Result<(), Refusal> {
     let args = std::iter::once(OsString::from("memcarp route")).chain(args);
     let asked = match command().try_get_matches_from(args) {
         Ok(asked) => asked,
@@ -53,17 +62,53 @@ pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut impl Write) -> Re
     let Some(list) = asked.get_one::<OsString>("members") else { return Ok(()) };
     let carp = carp(list, &asked)?;
     let runners_up = asked.get_one("runners-up").copied().unwrap_or(2);
-    for key in asked.get_many::<OsString>("key").unwrap_or_default() {
-        let explained = carp.explain(key.as_bytes(), runners_up);
-        let written = match json {
+    let mut answer = |key: &[u8]| {
+        let explained = carp.explain(key, runners_up);
+        match json {
             true => writeln!(out, "{}", explained.to_json()),
             false => writeln!(out, "{explained}"),
+        }
+    };
+    for key in asked.get_many::<OsString>("key").unwrap_or_default() {
+        let answered = match key.as_bytes() {
+            b"-" => answer_lines(&mut input, &mut answer)?,
+            key => answer(key),
         };
-        if written.is_err() {
+        if answered.is_err() {
             break;
         }
     }
     Ok(())
+}
+
+/// Answers a key a line; empty lines say nothing.
+fn answer_lines(
+    input: &mut impl BufRead,
+    answer: &mut impl FnMut(&[u8]) -> io::Result<()>,
+) -> Result<io::Result<()>, Refusal> {
+    let wrong = |number: usize, why: String| {
+        Err(Refusal { exit: 1, message: format!("line {number} of standard input {why}") })
+    };
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        match Read::take(&mut *input, MOST_LINE_BYTES).read_until(b'\n', &mut line) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) => return wrong(number, format!("cannot be read: {error}")),
+        }
+        let key = line.strip_suffix(b"\n").unwrap_or(&line);
+        let key = key.strip_suffix(b"\r").unwrap_or(key);
+        if key.len() > MOST_KEY_BYTES {
+            return wrong(number, format!("is over {MOST_KEY_BYTES} bytes long; write one key a line"));
+        }
+        if !key.is_empty()
+            && let Err(error) = answer(key)
+        {
+            return Ok(Err(error));
+        }
+    }
+    Ok(Ok(()))
 }
 
 fn command() -> Command {
@@ -107,7 +152,7 @@ fn command() -> Command {
                 .num_args(1..)
                 .required_unless_present("plan")
                 .value_parser(ValueParser::os_string())
-                .help("keys to route; -- before those that begin with -"),
+                .help("keys to route, - for one a line of standard input; -- before those that begin with -"),
         ])
 }
 

@@ -1,5 +1,6 @@
 //! `memcarp route`, as a program.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -128,6 +129,53 @@ fn the_file_of_a_server_has_the_list_too() {
     let (code, said) = refused(&["--members", file.name(), "k"]);
     assert_eq!(code, Some(1));
     assert!(said.contains("typo.toml: line 3: schema is not known here"), "{said}");
+}
+
+/// What `memcarp route` with these options makes of `input`.
+fn fed(args: &[&str], input: &[u8]) -> Output {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_memcarp"))
+        .arg("route")
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // One that refuses a line does not read the rest.
+    let _ = process.stdin.take().unwrap().write_all(input);
+    process.wait_with_output().unwrap()
+}
+
+#[test]
+fn keys_come_from_standard_input_too() {
+    let list = ["--members", "a,b,c"];
+    let read = |keys: &[&str], input: &str| {
+        let output = fed(&[&list[..], keys].concat(), input.as_bytes());
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let said = |keys: &[&str]| lines(&[&list[..], keys].concat());
+    let longest = "k".repeat(250);
+    assert_eq!(read(&["-"], &format!("x\r\n\ny z\n{longest}")), said(&["x", "y z", &longest]));
+    assert_eq!(read(&["x", "-", "z"], "y\n"), said(&["x", "y", "z"]), "in its place among others");
+    assert_eq!(read(&["--json", "-"], "x\n"), said(&["--json", "x"]));
+    assert!(read(&["-"], "").is_empty());
+
+    // No key is so long, and no line is waited for without end.
+    for end in ["\n", "", "\nz\n"] {
+        let output = fed(&[&list[..], &["-"]].concat(), format!("x\n{longest}k{end}").as_bytes());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        let words = "memcarp route: line 2 of standard input is over 250 bytes long; write one key a line";
+        assert_eq!(stderr.trim_end(), words);
+        assert_eq!(
+            output.stdout.iter().filter(|&&byte| byte == b'\n').count(),
+            1,
+            "the line before it is answered"
+        );
+    }
+    let output = fed(&[&list[..], &["-"]].concat(), b"\xff\n");
+    assert!(output.status.success(), "a key may have any bytes");
 }
 
 #[test]
