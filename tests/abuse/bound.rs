@@ -78,4 +78,19 @@ impl<'s> Probe<'s> {
     pub fn client(&mut self) -> &mut Client<TcpStream> {
         &mut self.client
     }
+
+    /// Bytes of memory the items take, with what readers still hold of values that are gone.
+    pub fn memory_used(&mut self) -> u64 {
+        self.client.send("stats slabs\r\n");
+        let mut used = None;
+        loop {
+            match self.client.line().trim_end() {
+                "END" => return used.expect("it is in stats slabs"),
+                line => {
+                    used =
+                        line.strip_prefix("STAT total_malloced ").map(|used| used.parse().unwrap()).or(used)
+                }
+            }
+        }
+    }
 }
