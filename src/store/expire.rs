@@ -148,7 +148,7 @@ impl Shard {
     /// the segment. The index is far from the processor's cache, so all the slots it takes are fetched before the first
     /// is waited for.
     fn look_further(&mut self, now: Now, left: &mut usize) -> bool {
-        let Some(look) = &mut self.look else { return false };
+        let Some(mut look) = self.look else { return false };
         let Some(segment) = self.log.segment(look.segment) else { return false };
         let flushed = segment.sequence < self.flushed_below;
         let mut over = [(0, FIRST); BATCH];
@@ -163,22 +163,20 @@ impl Shard {
             look.at += found.len();
             *left = left.saturating_sub(FINDING);
             let record::Found::Live(header) = found else { continue };
-            let hash = || self.hasher.hash_one(header.key(record));
-            let is_outdated =
-                || header.sources(record).is_some_and(|named| !self.sources.is_current(hash(), named));
-            if !flushed && !header.expiry().is_over(now) && !is_outdated() {
+            if self.absence(self.log.location(look.segment, at), &header, now).is_none() {
                 look.left.add(header.expiry(), header.weight());
                 continue;
             }
             self.stats.count_searched(&header);
             *left = left.saturating_sub(header.weight());
-            over[count] = (hash(), at);
+            over[count] = (self.hasher.hash_one(header.key(record)), at);
             count += 1;
         }
         let (id, is_end) = (look.segment, look.at >= segment.end());
         let over = &over[..count];
         std::hint::black_box(over.iter().fold(0, |bits, &(hash, _)| bits ^ self.index.fetch(hash)));
         let reason = if flushed { Reason::Flushed } else { Reason::Swept };
+        self.look = Some(look);
         for &(hash, at) in over {
             let location = self.log.location(id, at);
             if let Some((slot, _)) = self.index.find(hash, |other| other == location) {
