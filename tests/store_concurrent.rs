@@ -152,7 +152,7 @@ fn readers_of_a_large_value_are_unaffected_by_its_replacement_and_eviction() {
     let take = || -> Option<Body> {
         store.read(Key::new(b"large").unwrap(), now(), |item| match item.ok()?.value() {
             Value::Large(body, _) => Some(body.clone()),
-            Value::Small(_) => panic!("a value of a mebibyte is not small"),
+            Value::Small(_) | Value::Cut(_) => panic!("a value of a mebibyte is not small"),
         })
     };
     let done = AtomicBool::new(false);

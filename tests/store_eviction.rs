@@ -381,7 +381,7 @@ fn values_that_go_while_they_are_read_count_until_readers_let_them_go() {
             cache.store.update(key, now, |_| (Change::Amend(amend), ()));
             cache.store.read(key, now, |item| match item.unwrap().value() {
                 Value::Large(body, _) => body.clone(),
-                Value::Small(_) => panic!("it is long"),
+                Value::Small(_) | Value::Cut(_) => panic!("it is long"),
             })
         })
         .collect();

@@ -296,7 +296,15 @@ pub(super) struct Counted {
 /// Counts up, around 2^64, or down, not below 0. A shorter number is padded with blanks to the old length. `None` if
 /// the value is not a number: blanks, digits, blanks, below 2^64.
 pub(super) fn count(item: &Item<'_>, delta: u64, increment: bool) -> Option<Counted> {
-    let crate::store::Value::Small(value) = item.value() else { return None };
+    let (None, [value, rest]) = item.value().parts() else { return None };
+    // Blanks before or after a number may be many.
+    let joined;
+    let value = if rest.is_empty() {
+        value
+    } else {
+        joined = [value, rest].concat();
+        &joined
+    };
     let digits = value.trim_ascii();
     let digits = &digits[digits.iter().position(|&byte| byte != b'0').unwrap_or(digits.len())..];
     let old = match digits {

@@ -53,14 +53,15 @@ impl Output {
 
     /// Appends a value: by copy, but the body of a long one by reference.
     pub fn put_value(&mut self, value: Value<'_>) {
-        match value {
-            Value::Small(bytes) => self.put(bytes),
-            Value::Large(value, end) => {
-                self.large_pending += value.len();
-                self.large.push_back(Large { position: self.bytes.len(), sent: 0, value: value.clone() });
-                self.put(end);
-            }
+        let (body, copied) = match value {
+            Value::Small(bytes) => return self.put(bytes),
+            Value::Cut(_) | Value::Large(..) => value.parts(),
+        };
+        if let Some(body) = body {
+            self.large_pending += body.len();
+            self.large.push_back(Large { position: self.bytes.len(), sent: 0, value: body.clone() });
         }
+        copied.into_iter().for_each(|bytes| self.put(bytes));
     }
 
     /// How many bytes wait.

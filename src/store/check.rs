@@ -30,15 +30,25 @@ impl Shard {
                     assert_eq!(body.len(), header.body().len as usize);
                 }
                 weight += header.body().len as usize;
+                if header.rest_len() > 0 {
+                    let rest_of = self.log.rest_in(segment).and_then(Segment::rest_of);
+                    assert_eq!(rest_of, Some(self.log.location(id, offset)), "a cut record has its rest");
+                }
                 segment_items += 1;
                 segment_bytes += header.len();
                 let key = header.key(segment.record(offset));
                 count(key.len(), header.value_len(), header.client_flags());
                 indexed += usize::from(self.check_indexed(key, self.log.location(id, offset), segment));
             }
+            live_items += segment_items;
+            if let Some(location) = segment.rest_of() {
+                let of = self.log.rest_in(self.log.segment_of(location));
+                assert!(of.is_some_and(|of| std::ptr::eq(of, segment)), "a rest is of a record cut there");
+                segment_items += 1;
+                segment_bytes += record::REST_HEADER + self.log.header(location).rest_len();
+            }
             assert_eq!((segment.live_items, segment.live_bytes), (segment_items, segment_bytes));
             assert_eq!(segment.weight(), weight);
-            live_items += segment_items;
             live_bytes += segment_bytes;
         }
         assert_eq!((self.log.live_items, self.log.live_bytes), (live_items, live_bytes));

@@ -7,7 +7,8 @@
 
 use super::Now;
 use super::deadlines::Deadlines;
-use super::record;
+use super::index::Location;
+use super::record::{self, Header};
 use super::segment::{FIRST, Segment};
 use super::shard::{Found, Reason, Shard};
 
@@ -67,7 +68,9 @@ impl Shard {
 
     /// Whether all items of a segment are over, and it has some.
     pub fn is_over(&self, segment: &Segment, now: Now) -> bool {
-        segment.live_items > 0 && (segment.sequence < self.flushed_below || segment.is_over(now))
+        let is_rest_over = || segment.rest_of().is_none_or(|of| self.log.header(of).expiry().is_over(now));
+        segment.live_items > 0
+            && (segment.sequence < self.flushed_below || segment.is_over(now) && is_rest_over())
     }
 
     /// Begins to wipe all segments that are over, if that is worth it.
@@ -117,7 +120,10 @@ impl Shard {
             let flushed = segment.sequence < self.flushed_below;
             let (offset, found) = (at, record::find(segment.record(at)));
             at += found.len();
-            if let record::Found::Live(header) = found {
+            if let Some(location) = segment.rest_of().filter(|_| offset == FIRST) {
+                spent += FINDING;
+                self.wipe_cut(location, flushed);
+            } else if let record::Found::Live(header) = found {
                 spent += WIPING + header.weight();
                 self.stats.count_searched(&header);
                 let reason = if flushed { Reason::Flushed } else { Reason::Swept };
@@ -125,6 +131,22 @@ impl Shard {
             }
         }
         Some(Wipe::Log(id, at))
+    }
+
+    /// Takes the item whose rest is in a doomed segment out of memory, if the segment where it begins is not doomed as
+    /// well.
+    fn wipe_cut(&mut self, location: Location, flushed: bool) {
+        let (segment, record) = self.log.at(location);
+        if segment.is_doomed() {
+            return;
+        }
+        let header = Header::read(record);
+        let hash = self.hasher.hash_one(header.key(record));
+        self.stats.count_searched(&header);
+        if let Some((slot, _)) = self.index.find(hash, |other| other == location) {
+            let reason = if flushed { Reason::Flushed } else { Reason::Swept };
+            self.discard(Found { slot, location }, reason);
+        }
     }
 
     /// Searches a segment for items that are over; true if that is urgent and not done.
@@ -151,34 +173,40 @@ impl Shard {
         let Some(mut look) = self.look else { return false };
         let Some(segment) = self.log.segment(look.segment) else { return false };
         let flushed = segment.sequence < self.flushed_below;
-        let mut over = [(0, FIRST); BATCH];
+        let mut over = [None; BATCH];
         let mut count = 0;
         for _ in 0..BATCH {
             let at = look.at;
             if at >= segment.end() || *left == 0 {
                 break;
             }
-            let record = segment.record(at);
-            let found = record::find(record);
+            let found = record::find(segment.record(at));
             look.at += found.len();
             *left = left.saturating_sub(FINDING);
-            let record::Found::Live(header) = found else { continue };
-            if self.absence(self.log.location(look.segment, at), &header, now).is_none() {
+            let location = match found {
+                record::Found::Live(_) => self.log.location(look.segment, at),
+                record::Found::Dead { .. } => match segment.rest_of().filter(|_| at == FIRST) {
+                    Some(location) => location,
+                    None => continue,
+                },
+            };
+            let (_, record) = self.log.at(location);
+            let header = Header::read(record);
+            if self.absence(location, &header, now).is_none() {
                 look.left.add(header.expiry(), header.weight());
                 continue;
             }
             self.stats.count_searched(&header);
             *left = left.saturating_sub(header.weight());
-            over[count] = (self.hasher.hash_one(header.key(record)), at);
+            over[count] = Some((self.hasher.hash_one(header.key(record)), location));
             count += 1;
         }
-        let (id, is_end) = (look.segment, look.at >= segment.end());
-        let over = &over[..count];
-        std::hint::black_box(over.iter().fold(0, |bits, &(hash, _)| bits ^ self.index.fetch(hash)));
+        let is_end = look.at >= segment.end();
+        let over = || over.iter().copied().flatten();
+        std::hint::black_box(over().fold(0, |bits, (hash, _)| bits ^ self.index.fetch(hash)));
         let reason = if flushed { Reason::Flushed } else { Reason::Swept };
         self.look = Some(look);
-        for &(hash, at) in over {
-            let location = self.log.location(id, at);
+        for (hash, location) in over() {
             if let Some((slot, _)) = self.index.find(hash, |other| other == location) {
                 self.discard(Found { slot, location }, reason);
             }

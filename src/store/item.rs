@@ -46,6 +46,8 @@ pub struct Item<'i> {
     pub(super) record: &'i mut [u8],
     /// All but the end of its value, if that is long.
     pub(super) body: Option<&'i Body>,
+    /// What of its value is in another segment, if its record is cut.
+    pub(super) rest: &'i [u8],
     /// When its segment was opened, in eighths of a second.
     pub(super) opened: u32,
     /// Its CAS value if none is stored with it.
@@ -61,7 +63,11 @@ impl Item<'_> {
     /// Its value.
     pub fn value(&self) -> Value<'_> {
         let bytes = self.header.value(self.record);
-        self.body.map_or(Value::Small(bytes), |body| Value::Large(body, bytes))
+        match self.body {
+            Some(body) => Value::Large(body, [bytes, self.rest]),
+            None if self.rest.is_empty() => Value::Small(bytes),
+            None => Value::Cut([bytes, self.rest]),
+        }
     }
 
     /// The client's own 32 bits.

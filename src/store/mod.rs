@@ -25,8 +25,9 @@
 //!  client flags 4 · CAS 8 · sources] · key · value            in brackets: only if the item has it
 //! ```
 //! - An item is appended to an open **segment** of its shard and never moves until its segment is given up. Segments
-//!   are all of one size, some hundreds to a shard, so nothing fragments. There are open segments for several spans of
-//!   time to live, because items of a segment then end together.
+//!   are all of one size, some hundreds to a shard, so nothing fragments. One that does not fit is cut: the rest of its
+//!   value goes to the beginning of the next segment, so nothing is lost at their ends (`segment/rest.rs`). There are
+//!   open segments for several spans of time to live, because items of a segment then end together.
 //! - Its **CAS value** is its place: the segment's number and its offset, which is unique and rises. Only when a
 //!   client may have seen it does an item keep it, stored, when it is moved. An item as long as the one it replaces is
 //!   written over it from the second time on; its version is added to the offset.

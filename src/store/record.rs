@@ -2,14 +2,15 @@
 //!
 //! ```text
 //!  byte 0      1        2..4   4..     then, each only if its flag is set                           then
-//! ┌─────────┬─────────┬──────┬───────┬───────┬─────────┬──────┬──────────┬────────┬─────┬─────────┐┌─────┬───────┐
-//! │ flags   │ key len │ last │ value │ extra │ version │ body │ deadline │ client │ CAS │ sources ││ key │ value │
-//! │         │         │ use  │ len   │ flags │ 1       │ 8    │ 4 bytes  │ flags 4│ 8   │ 18..    ││     │       │
-//! └─────────┴─────────┴──────┴───────┴───────┴─────────┴──────┴──────────┴────────┴─────┴─────────┘└─────┴───────┘
+//! ┌─────────┬─────────┬──────┬───────┬───────┬─────────┬──────┬──────┬──────────┬────────┬─────┬─────────┐┌─────┬───────┐
+//! │ flags   │ key len │ last │ value │ extra │ version │ body │ rest │ deadline │ client │ CAS │ sources ││ key │ value │
+//! │         │         │ use  │ len   │ flags │ 1       │ 8    │ len 4│ 4 bytes  │ flags 4│ 8   │ 18..    ││     │       │
+//! └─────────┴─────────┴──────┴───────┴───────┴─────────┴──────┴──────┴──────────┴────────┴─────┴─────────┘└─────┴───────┘
 //! ```
-//! Of a long value only the end is in the record; the body, number and length, is all that comes before it. The
+//! Of a long value only the end is in the record; the body, number and length, is all that comes before it. Of a record
+//! that is cut, the last of its segment, the rest of the value is in another segment. The
 //! length of what is in the record takes 1 byte below 128, 2 below 16,384, else 3. A dead record keeps its flag byte, with
-//! [`DEAD`] in it, and the length of the whole record in the three bytes after it.
+//! [`DEAD`] in it, and the length of the whole record in the three bytes after it; so begins the rest of a cut one.
 
 mod draft;
 mod recency;
@@ -42,6 +43,8 @@ const EXTRA_VERSION: u8 = 0x10;
 
 /// Number and length of a body follow.
 const EXTRA_BODY: u8 = 0x20;
+/// The length of what of the value is in another segment follows.
+const EXTRA_REST: u8 = 0x40;
 
 /// Highest count of uses an item remembers.
 pub(super) const MOST_USES: u8 = 3;
@@ -50,7 +53,7 @@ const FIXED: usize = 4;
 
 /// Longest possible header.
 pub(super) const MAX_HEADER: usize =
-    FIXED + 3 + 2 + 8 + 4 + 4 + 8 + 2 + 8 + 8 * super::sources::MAX_REMEMBERED;
+    FIXED + 3 + 2 + 8 + 4 + 4 + 4 + 8 + 2 + 8 + 8 * super::sources::MAX_REMEMBERED;
 
 // The places in a [`Header`] are of 16 bits.
 const _: () = assert!(MAX_HEADER + super::MAX_KEY_LEN <= u16::MAX as usize);
@@ -70,6 +73,7 @@ pub(super) struct Header {
     cas: u64,
     version: u8,
     body: BodyPlace,
+    rest_len: u32,
     /// Where the sources begin; they end at `key_at`.
     sources_at: u16,
     key_at: u16,
@@ -133,6 +137,7 @@ impl Header {
             cas: 0,
             version: 0,
             body: BodyPlace::default(),
+            rest_len: 0,
             sources_at: 0,
             key_at: 0,
             value_at: 0,
@@ -150,6 +155,9 @@ impl Header {
             if header.extra & EXTRA_BODY != 0 {
                 header.body.number = u32::from_le_bytes(take(record, &mut at));
                 header.body.len = u32::from_le_bytes(take(record, &mut at));
+            }
+            if header.extra & EXTRA_REST != 0 {
+                header.rest_len = u32::from_le_bytes(take(record, &mut at));
             }
             if flags & DEADLINE != 0 {
                 header.deadline = u32::from_le_bytes(take(record, &mut at));
@@ -176,7 +184,7 @@ impl Header {
         &record[self.key_at.into()..self.value_at.into()]
     }
 
-    /// The value, or of a long one the end.
+    /// The value; of a long one the end, and of one that is cut what comes before the rest.
     pub fn value<'r>(&self, record: &'r [u8]) -> &'r [u8] {
         &record[self.value_at.into()..self.len()]
     }
@@ -187,21 +195,26 @@ impl Header {
 
     /// Bytes of the whole value.
     pub fn value_len(&self) -> usize {
-        self.len() - usize::from(self.value_at) + self.body.len as usize
+        self.weight() - usize::from(self.value_at)
     }
 
     pub fn body(&self) -> BodyPlace {
         self.body
     }
 
-    /// Bytes of the whole record.
+    /// Bytes of the value that are in another segment: 0 unless the record is cut.
+    pub fn rest_len(&self) -> usize {
+        self.rest_len as usize
+    }
+
+    /// Bytes of the whole record, without the rest.
     pub fn len(&self) -> usize {
         self.end as usize
     }
 
-    /// Bytes of the record and of the body.
+    /// Bytes of the record, of its rest and of the body.
     pub fn weight(&self) -> usize {
-        self.len() + self.body.len as usize
+        self.len() + self.rest_len() + self.body.len as usize
     }
 
     pub fn expiry(&self) -> Expiry {
@@ -306,12 +319,13 @@ impl Header {
         record[0] = self.flags;
     }
 
-    /// The same item, to be written elsewhere.
-    pub fn draft<'r>(&self, record: &'r [u8], opened: u32) -> Draft<'r> {
+    /// The same item, to be written elsewhere, whole: its record, and the rest of its value.
+    pub fn draft<'r>(&self, record: &'r [u8], rest: &'r [u8], opened: u32) -> Draft<'r> {
         Draft {
             key: self.key(record),
             body: self.body,
-            value: [self.value(record), &[]],
+            value: [self.value(record), rest],
+            rest_len: 0,
             client_flags: self.client_flags,
             expiry: self.expiry(),
             binary_key: self.binary_key(),
@@ -337,6 +351,15 @@ pub(super) fn find(record: &[u8]) -> Found {
     } else {
         Found::Live(Header::read(record))
     }
+}
+
+/// Bytes before the rest of a cut record.
+pub(super) const REST_HEADER: usize = 4;
+
+/// Begins the rest of a cut record, `len` bytes with its header, as one that those who look for items pass over.
+pub(super) fn begin_rest(to: &mut [u8], len: usize) {
+    to[0] = 0;
+    kill(to, len);
 }
 
 /// Turns the live record of `len` bytes that begins here into a dead one.
@@ -384,6 +407,7 @@ mod tests {
             cas in any::<Option<u64>>(),
             sources in 0u16..=1000,
             (number, len) in any::<(u32, u32)>(),
+            rest_len in 0u32..20_000,
         ) {
             let mut encoded = sources.to_le_bytes().to_vec();
             encoded.resize(10 + usize::from(sources) * 8, 7);
@@ -393,6 +417,7 @@ mod tests {
                 key: &key,
                 body: if bits & 64 != 0 { BodyPlace { number, len } } else { BodyPlace::default() },
                 value: [parts.0, parts.1],
+                rest_len,
                 client_flags,
                 expiry: Expiry::from_deadline(deadline),
                 binary_key: bits & 1 != 0,
@@ -411,10 +436,11 @@ mod tests {
             let Found::Live(header) = find(&bytes) else { panic!("dead") };
             prop_assert!(bytes.len() >= MIN_RECORD && usize::from(header.key_at) <= MAX_HEADER);
             prop_assert_eq!(header.len(), bytes.len());
-            let back = header.draft(&bytes, 990);
-            prop_assert_eq!(back.value, [&value[..], &[]]);
+            prop_assert_eq!(header.rest_len(), rest_len as usize);
+            let back = header.draft(&bytes, &[1], 990);
+            prop_assert_eq!(back.value, [&value[..], &[1]]);
             prop_assert_eq!(
-                format!("{:?}", Draft { value: draft.value, ..back }),
+                format!("{:?}", Draft { value: draft.value, rest_len, ..back }),
                 format!("{draft:?}")
             );
         }
@@ -425,6 +451,7 @@ mod tests {
             key,
             body: BodyPlace::default(),
             value: [&[], &[]],
+            rest_len: 0,
             client_flags: 0,
             expiry: Expiry::NEVER,
             binary_key: false,

@@ -2,6 +2,7 @@
 
 mod cas;
 mod place;
+mod rest;
 
 use super::Now;
 use super::deadlines::Deadlines;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 pub(super) use cas::CasSpace;
 pub(super) use place::Place;
+pub(super) use rest::Room;
 
 use place::GROUPS;
 
@@ -49,6 +51,21 @@ pub(super) struct Segment {
     pub updates_seen: u64,
     /// All its items are over, and may have left the index already.
     doomed: bool,
+    /// Where the rest of its last record is, if that is cut and live.
+    rest_in: Option<u32>,
+    /// The record whose rest is at its beginning, if that is live; it counts among the live items.
+    rest_of: Option<Location>,
+}
+
+/// An item as the log has it.
+pub(super) struct LogItem<'l> {
+    /// When its segment was opened.
+    pub opened: u32,
+    /// The CAS value it has if none is stored.
+    pub implied_cas: u64,
+    pub record: &'l mut [u8],
+    /// What of its value is in another segment, if its record is cut.
+    pub rest: &'l [u8],
 }
 
 impl Segment {
@@ -206,14 +223,16 @@ impl Log {
         self.segments[id as usize].as_mut().expect("a location is in a segment")
     }
 
-    /// Of the item at a location: when its segment was opened, the CAS value it has if none is stored, and its record.
     #[inline]
-    pub fn item_mut(&mut self, location: Location, header: &Header) -> (u32, u64, &mut [u8]) {
-        let (_, offset) = self.split(location);
+    pub fn item_mut(&mut self, location: Location, header: &Header) -> LogItem<'_> {
+        let (id, offset) = self.split(location);
         let cas_space = self.cas_space;
-        let segment = self.at_mut(location);
+        let (segment, rest) = match header.rest_len() {
+            0 => (self.at_mut(location), &[][..]),
+            _ => self.cut_mut(id, header),
+        };
         let implied_cas = implied_cas(cas_space, segment.sequence, offset, header);
-        (segment.opened, implied_cas, segment.record_mut(offset))
+        LogItem { opened: segment.opened, implied_cas, record: segment.record_mut(offset), rest }
     }
 
     /// The CAS value an item at this location has if none is stored with it.
@@ -223,8 +242,8 @@ impl Log {
     }
 
     /// The open segment of this place, if a record of `len` bytes, or a little more, fits.
-    pub fn room(&self, place: Place, len: usize) -> Option<u32> {
-        self.open_at(place).filter(|&id| self.fits(id, len))
+    pub fn room(&self, place: Place, len: usize) -> Option<Room> {
+        self.open_at(place).filter(|&id| self.fits(id, len)).map(Room::of)
     }
 
     fn fits(&self, id: u32, len: usize) -> bool {
@@ -235,25 +254,27 @@ impl Log {
         self.open[usize::from(place.queue)][place.group()]
     }
 
-    /// Opens a new segment for this place and closes the one that was open.
-    pub fn open(&mut self, place: Place, block: Block, now: Now) -> u32 {
-        if let Some(id) = self.open_at(place) {
+    /// Opens a new segment for this place and closes the one that was open, but for the next record.
+    pub fn open(&mut self, place: Place, block: Block, now: Now) -> Room {
+        let before = self.open_at(place);
+        if let Some(id) = before {
             self.close_segment(id);
         }
         let id = self.add(place, block, now.eighths());
         self.open[usize::from(place.queue)][place.group()] = Some(id);
         self.queues[usize::from(place.queue)].push_back(id);
-        id
+        Room { id, before }
     }
 
     /// The segment that others are compacted into, if a record of `len` bytes, or a little more, fits.
-    pub fn room_compacted(&self, len: usize) -> Option<u32> {
-        self.compacted.filter(|&id| self.fits(id, len))
+    pub fn room_compacted(&self, len: usize) -> Option<Room> {
+        self.compacted.filter(|&id| self.fits(id, len)).map(Room::of)
     }
 
     /// Opens a segment to compact this one and others into, at its place in the queue.
-    pub fn open_compacted(&mut self, id: u32, block: Block) -> u32 {
-        if let Some(id) = self.compacted {
+    pub fn open_compacted(&mut self, id: u32, block: Block) -> Room {
+        let before = self.compacted;
+        if let Some(id) = before {
             self.close_segment(id);
         }
         let segment = self.segment(id).expect("a segment being compacted is there");
@@ -262,7 +283,7 @@ impl Log {
         let new = self.add(place, block, opened);
         self.queues[usize::from(place.queue)].insert(at, new);
         self.compacted = Some(new);
-        new
+        Room { id: new, before }
     }
 
     /// Whether a segment can be compacted into the open compacted one without mixing items of very different age.
@@ -302,6 +323,8 @@ impl Log {
             names_sources: false,
             updates_seen: 0,
             doomed: false,
+            rest_in: None,
+            rest_of: None,
         });
         self.next_sequence += 1;
         id
@@ -341,21 +364,25 @@ impl Log {
         self.next_sequence
     }
 
-    /// Appends a record to a segment that has room for it. Its location gives the item its CAS value if that is above
+    /// Appends a record where there is room for it. Its location gives the item its CAS value if that is above
     /// `previous`, the value this key had before; otherwise one is stored with it.
-    pub fn append(&mut self, id: u32, mut draft: Draft<'_>, previous: u64) -> (Location, u64) {
+    pub fn append(&mut self, room: Room, mut draft: Draft<'_>, previous: u64) -> (Location, u64) {
+        let id = self.begins_in(room, &draft);
         let segment = self.segment(id).expect("an open segment is there");
         let offset = segment.end;
         let implied = self.cas_space.at(segment.sequence, offset);
         if draft.cas.is_none() && implied <= previous.max(self.floor()) {
             draft.cas = Some(self.fresh_cas());
         }
+        if id != room.id {
+            self.append_rest(id, room.id, &mut draft);
+        }
         let segment = self.segments[id as usize].as_mut().expect("an open segment is there");
         let len = draft.len();
         segment.end += len;
         let opened = segment.opened;
         draft.write(segment.record_mut(offset), opened);
-        segment.deadlines.add(draft.expiry, len + draft.body.len as usize);
+        segment.deadlines.add(draft.expiry, len + (draft.rest_len + draft.body.len) as usize);
         segment.body_bytes += draft.body.len as usize;
         segment.names_sources |= !draft.sources.is_empty();
         segment.live_bytes += len;
@@ -393,18 +420,20 @@ impl Log {
 
     /// Appends a record moved from elsewhere: its CAS value may change to the one its location gives it only if no
     /// client has seen it, and only upwards.
-    pub fn append_moved(&mut self, id: u32, mut draft: Draft<'_>, cas: u64) -> Location {
+    pub fn append_moved(&mut self, room: Room, mut draft: Draft<'_>, cas: u64) -> Location {
+        let id = self.begins_in(room, &draft);
         let segment = self.segment(id).expect("an open segment is there");
         if draft.cas_shown || self.cas_space.at(segment.sequence, segment.end) <= cas.max(self.floor()) {
             draft.cas = Some(cas);
         }
-        self.append(id, draft, 0).0
+        self.append(room, draft, 0).0
     }
 
-    /// Makes a live record a dead one. True if that leaves its segment, no longer open, without live items.
-    pub fn kill(&mut self, location: Location, header: &Header) -> bool {
+    /// Makes a live record a dead one, and its rest. Answers the segments, no longer open, that it leaves without live
+    /// items.
+    pub fn kill(&mut self, location: Location, header: &Header) -> [Option<u32>; 2] {
         let len = header.len();
-        let (_, offset) = self.split(location);
+        let (id, offset) = self.split(location);
         self.live_bytes -= len;
         self.live_items -= 1;
         let segment = self.at_mut(location);
@@ -412,7 +441,13 @@ impl Log {
         segment.live_bytes -= len;
         segment.live_items -= 1;
         segment.body_bytes -= header.body().len as usize;
-        segment.live_items == 0 && !segment.open
+        let rest_in = segment.rest_in.take_if(|_| header.rest_len() > 0);
+        if let Some(id) = rest_in {
+            self.kill_rest(id, header);
+        }
+        let is_empty =
+            |id: &u32| self.segment(*id).is_some_and(|segment| segment.live_items == 0 && !segment.open);
+        [Some(id).filter(is_empty), rest_in.filter(is_empty)]
     }
 
     /// Takes a segment without live items away, and answers its memory.

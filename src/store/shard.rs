@@ -6,7 +6,7 @@ use super::expire::{Look, Wipe};
 use super::index::{Index, Location, Slot};
 use super::pool::{Block, Pool};
 use super::record::Header;
-use super::segment::{CasSpace, Log};
+use super::segment::{CasSpace, Log, LogItem};
 use super::sources::{Named, Sources};
 use super::sweep::{Copying, Drain};
 use super::write::Target;
@@ -274,7 +274,10 @@ impl Shard {
         let segment = self.log.segment_of(location);
         if segment.sequence < self.flushed_below {
             Some(Absent::Flushed)
-        } else if header.expiry().is_over(now) || segment.is_doomed() {
+        } else if header.expiry().is_over(now)
+            || segment.is_doomed()
+            || self.log.is_rest_doomed(segment, header)
+        {
             Some(Absent::Expired)
         } else if header.names_sources() {
             let (_, record) = self.log.at(location);
@@ -304,8 +307,8 @@ impl Shard {
     #[inline]
     fn item_of(&mut self, location: Location, header: Header) -> Item<'_> {
         let body = self.bodies.get(header.body());
-        let (opened, implied_cas, record) = self.log.item_mut(location, &header);
-        Item { header, record, body, opened, implied_cas }
+        let LogItem { opened, implied_cas, record, rest } = self.log.item_mut(location, &header);
+        Item { header, record, body, rest, opened, implied_cas }
     }
 
     /// Takes an item out of the index and out of memory.
@@ -338,10 +341,7 @@ impl Shard {
             class.expired_unfetched += 1;
         }
         self.bodies.remove(header.body());
-        if self.log.kill(location, &header) {
-            let (segment, _) = self.log.split(location);
-            self.free_segment(segment);
-        }
+        self.kill(location, &header);
     }
 
     /// Counts an item that has come to memory.

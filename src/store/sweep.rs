@@ -120,9 +120,14 @@ impl Shard {
             drain.at += len;
             quantum = quantum.saturating_sub(len);
             let drain = *drain;
-            if let record::Found::Live(header) = found {
+            let location = match found {
+                record::Found::Live(_) => Some(self.log.location(drain.segment, at)),
+                record::Found::Dead { .. } => segment.rest_of().filter(|_| at == FIRST),
+            };
+            if let Some(location) = location {
+                let header = self.log.header(location);
                 quantum = quantum.saturating_sub(header.body().len as usize);
-                self.carry_or_evict(drain, self.log.location(drain.segment, at), &header, now);
+                self.carry_or_evict(drain, location, &header, now);
             }
         }
         true
@@ -216,10 +221,13 @@ impl Shard {
         scratch.clear();
         let (from, _) = self.log.split(found.location);
         let (segment, record) = self.log.at(found.location);
+        let rest = self.log.rest(segment, header);
         let opened = segment.opened;
         let cas = header.cas().unwrap_or_else(|| self.log.implied_cas(found.location, header));
         scratch.extend_from_slice(&record[..header.len()]);
-        let mut draft = header.draft(&scratch, opened);
+        scratch.extend_from_slice(rest);
+        let (record, rest) = scratch.split_at(header.len());
+        let mut draft = header.draft(record, rest, opened);
         draft.uses = uses;
         let place = queue.map(|queue| Place::new(queue, draft.expiry, now));
         let room = match place {
@@ -237,10 +245,8 @@ impl Shard {
         if let Some(to) = to {
             let new = self.log.append_moved(to, draft, cas);
             self.index.replace(found.slot, new);
-            self.stats.carried_bytes += header.len() as u64;
-            if self.log.kill(found.location, header) {
-                self.free_segment(from);
-            }
+            self.stats.carried_bytes += (header.len() + header.rest_len()) as u64;
+            self.kill(found.location, header);
         }
         self.scratch = scratch;
         to.is_some()
@@ -266,6 +272,13 @@ impl Shard {
             hook(&Evicted { key: item.key(), fetched, remaining, idle, size, value_len, now });
         }
         self.discard(found, Reason::Changed);
+    }
+
+    /// Takes an item out of the log, and the segments that leaves without live items.
+    pub fn kill(&mut self, location: Location, header: &Header) {
+        for id in self.log.kill(location, header).into_iter().flatten() {
+            self.free_segment(id);
+        }
     }
 
     /// Takes a segment without live items out of the log. Its memory is for the next segment, if there is none yet.

@@ -1,5 +1,5 @@
-//! Values: short ones as one slice; of long ones all but the end as a body, shared memory that outlives its item while
-//! somebody sends it.
+//! Values: short ones as one slice or two; of long ones all but the end as a body, shared memory that outlives its item
+//! while somebody sends it.
 
 use super::Inner;
 use super::pool::{Piece, Pool};
@@ -12,16 +12,26 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 pub enum Value<'a> {
     /// One slice, to be copied out under the lock.
     Small(&'a [u8]),
-    /// A body, to be cloned under the lock (a reference count) and sent after; then the end, to be copied out.
-    Large(&'a Body, &'a [u8]),
+    /// The same in two slices: it lies in two segments.
+    Cut([&'a [u8]; 2]),
+    /// A body, to be cloned under the lock (a reference count) and sent after; then the end, to be copied out, in two
+    /// slices, of which the second is empty unless it lies in two segments.
+    Large(&'a Body, [&'a [u8]; 2]),
 }
 
 impl<'a> Value<'a> {
     /// How many bytes.
     pub fn len(&self) -> usize {
-        match self {
-            Value::Small(bytes) => bytes.len(),
-            Value::Large(body, end) => body.len() + end.len(),
+        let (body, copied) = self.parts();
+        body.map_or(0, Body::len) + copied[0].len() + copied[1].len()
+    }
+
+    /// The body, if there is one, and what is to be copied out.
+    pub fn parts(&self) -> (Option<&'a Body>, [&'a [u8]; 2]) {
+        match *self {
+            Value::Small(bytes) => (None, [bytes, &[]]),
+            Value::Cut(slices) => (None, slices),
+            Value::Large(body, end) => (Some(body), end),
         }
     }
 
@@ -32,11 +42,8 @@ impl<'a> Value<'a> {
 
     /// All bytes, in order, in one slice or several.
     pub fn slices(self) -> impl Iterator<Item = &'a [u8]> {
-        let (body, end) = match self {
-            Value::Small(bytes) => (None, bytes),
-            Value::Large(body, end) => (Some(body), end),
-        };
-        body.into_iter().flat_map(Body::slices).chain([end])
+        let (body, copied) = self.parts();
+        body.into_iter().flat_map(Body::slices).chain(copied)
     }
 }
 

@@ -3,12 +3,11 @@
 
 use super::index::Location;
 use super::record::{BodyPlace, Draft};
-use super::segment::Place;
+use super::segment::{Place, Room};
 use super::shard::{Found, Reason, Shard};
 use super::value::Unfinished;
 use super::{
-    Amend, Body, CasChange, Derivation, Expiry, Key, NewItem, NewValue, Now, Origin, Value, class_of,
-    memcached_size,
+    Amend, Body, CasChange, Derivation, Expiry, Key, NewItem, NewValue, Now, Origin, class_of, memcached_size,
 };
 
 /// Where a change is to be made.
@@ -215,12 +214,9 @@ impl Shard {
     /// An item's value: its body by reference, if it has one, and the rest copied to `scratch`.
     fn copy_value(&mut self, found: Found, scratch: &mut Vec<u8>) -> Option<Body> {
         let item = self.item(found.location);
-        let (body, bytes) = match item.value() {
-            Value::Small(bytes) => (None, bytes),
-            Value::Large(body, end) => (Some(body.clone()), end),
-        };
-        scratch.extend_from_slice(bytes);
-        body
+        let (body, copied) = item.value().parts();
+        copied.into_iter().for_each(|bytes| scratch.extend_from_slice(bytes));
+        body.cloned()
     }
 
     /// Stores a value given as its body, if it has one, and two slices. What is too long gets a body.
@@ -253,6 +249,7 @@ impl Shard {
             key,
             body: BodyPlace { number: 0, len: body.as_ref().map_or(0, Body::len) as u32 },
             value,
+            rest_len: 0,
             client_flags: facts.client_flags,
             expiry: facts.expiry,
             binary_key: facts.binary_key,
@@ -273,24 +270,27 @@ impl Shard {
             return Ok(shown(facts.cas, cas));
         }
         let len = draft.len();
-        let segment = match self.log.room(place, len) {
-            Some(segment) => segment,
+        let room = match self.log.room(place, len) {
+            Some(room) => room,
             None => {
-                let no_longer = |found: Found| len <= self.log.header(found.location).len();
+                let no_longer = |found: Found| {
+                    let old = self.log.header(found.location);
+                    len <= old.len() + old.rest_len()
+                };
                 let in_place = facts.in_place || target.found.is_some_and(no_longer);
-                let segment = self.open_segment(place, target, in_place)?;
+                let room = self.open_segment(place, target, in_place)?;
                 // Making room may have moved the item that is replaced, or evicted it.
                 target.found = self.lookup(target.hash, key);
-                segment
+                room
             }
         };
         if let Some(body) = body {
             draft.body = self.bodies.insert(body);
         }
-        let (location, cas) = self.log.append(segment, draft, previous.0);
+        let (location, cas) = self.log.append(room, draft, previous.0);
         self.put_in_index(target, location).inspect_err(|_| {
             let header = self.log.header(location);
-            self.log.kill(location, &header);
+            self.kill(location, &header);
             self.bodies.remove(draft.body);
         })?;
         if let Some(derivation) = derivation {
@@ -318,7 +318,7 @@ impl Shard {
         let old = self.log.header(found.location);
         let counts_alike =
             old.value_len() == draft.value_len() && (old.client_flags() == 0) == (draft.client_flags == 0);
-        if !counts_alike || old.body().len > 0 || old.names_sources() {
+        if !counts_alike || old.body().len > 0 || old.rest_len() > 0 || old.names_sources() {
             return None;
         }
         draft.version = Some(0);
@@ -354,7 +354,7 @@ impl Shard {
 
     /// Opens a segment, with memory of the pool, or of what is evicted here or elsewhere, or else `beyond` the limit.
     /// What stores in place leave behind is compacted once it is a sixteenth, so that this does not add up.
-    fn open_segment(&mut self, place: Place, target: Target<'_>, beyond: bool) -> Result<u32, Refused> {
+    fn open_segment(&mut self, place: Place, target: Target<'_>, beyond: bool) -> Result<Room, Refused> {
         for _ in 0..PATIENCE {
             if let Some(block) = self.spare.take().or_else(|| self.pool.try_block()) {
                 return Ok(self.log.open(place, block, target.now));

@@ -378,7 +378,10 @@ impl Run {
 
     fn check_held(&self) {
         for (body, bytes) in &self.held {
-            assert!(contents(Value::Large(body, &bytes[body.len()..])) == *bytes, "a held value has changed");
+            assert!(
+                contents(Value::Large(body, [&bytes[body.len()..], &[]])) == *bytes,
+                "a held value has changed"
+            );
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use super::{
     BodyPlace, CAS_SHOWN, CAS_STORED, DEADLINE, EXTRA, EXTRA_BINARY_KEY, EXTRA_BODY, EXTRA_CLIENT_FLAGS,
-    EXTRA_SOURCES, EXTRA_STALE, EXTRA_VERSION, FETCHED, FIXED, LEASE, MOST_USES, USES_SHIFT, recency,
+    EXTRA_REST, EXTRA_SOURCES, EXTRA_STALE, EXTRA_VERSION, FETCHED, FIXED, LEASE, MOST_USES, USES_SHIFT,
+    recency,
 };
 use crate::store::Expiry;
 
@@ -14,6 +15,8 @@ pub(in crate::store) struct Draft<'a> {
     pub body: BodyPlace,
     /// The value, or its end, in two pieces.
     pub value: [&'a [u8]; 2],
+    /// Bytes of the value after these that go to another segment.
+    pub rest_len: u32,
     pub client_flags: u32,
     pub expiry: Expiry,
     pub binary_key: bool,
@@ -33,10 +36,31 @@ pub(in crate::store) struct Draft<'a> {
     pub version: Option<u8>,
 }
 
-impl Draft<'_> {
+/// A draft is cut so that this much of the value, at least, comes before and after, or not at all: less is not worth
+/// a second place in memory to read from.
+const MIN_PART: usize = 64;
+
+impl<'a> Draft<'a> {
+    /// Cuts off what does not fit in `room` bytes, and answers it; `None` if that is not worth it.
+    pub fn cut(&mut self, room: usize) -> Option<[&'a [u8]; 2]> {
+        // Whether or not a CAS value is stored, the answer is the same.
+        let longest = Draft { rest_len: 1, cas: Some(0), ..*self };
+        let fits = room.checked_sub(longest.len() - self.inline_len())?;
+        let first = fits.min(self.inline_len().checked_sub(MIN_PART)?);
+        if first < MIN_PART {
+            return None;
+        }
+        let rest_len = self.inline_len() - first;
+        let [a, b] = self.value;
+        let (a, a_rest) = a.split_at(first.min(a.len()));
+        let (b, b_rest) = b.split_at(first - a.len());
+        (self.value, self.rest_len) = ([a, b], rest_len as u32);
+        Some([a_rest, b_rest])
+    }
+
     /// Bytes of the whole value.
     pub fn value_len(&self) -> usize {
-        self.inline_len() + self.body.len as usize
+        self.inline_len() + self.rest_len as usize + self.body.len as usize
     }
 
     /// Bytes of the value that are in the record.
@@ -55,6 +79,7 @@ impl Draft<'_> {
             }
             + usize::from(self.extra() != 0)
             + if self.body.len != 0 { 8 } else { 0 }
+            + if self.rest_len != 0 { 4 } else { 0 }
             + if self.expiry.deadline().is_some() { 4 } else { 0 }
             + if self.client_flags != 0 { 4 } else { 0 }
             + if self.cas.is_some() { 8 } else { 0 }
@@ -71,6 +96,7 @@ impl Draft<'_> {
             | (u8::from(!self.sources.is_empty()) * EXTRA_SOURCES)
             | (u8::from(self.version.is_some()) * EXTRA_VERSION)
             | (u8::from(self.body.len != 0) * EXTRA_BODY)
+            | (u8::from(self.rest_len != 0) * EXTRA_REST)
     }
 
     /// Writes the record to the front of `to`, in a segment opened at `opened`.
@@ -112,6 +138,9 @@ impl Draft<'_> {
         if self.body.len != 0 {
             put(&self.body.number.to_le_bytes());
             put(&self.body.len.to_le_bytes());
+        }
+        if self.rest_len != 0 {
+            put(&self.rest_len.to_le_bytes());
         }
         if let Some(deadline) = deadline {
             put(&deadline.get().to_le_bytes());
