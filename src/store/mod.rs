@@ -33,7 +33,7 @@
 //!   written over it from the second time on; its version is added to the offset.
 //! - The **index** grows and shrinks a few slots at a time, without ever reading an item (`index.rs`). A dump walks it
 //!   in the order of hashes, which nothing that happens in between changes.
-//! - Of a **long value** (more than an eighth of a segment, or 16 KiB) only the end is in the log. All before it, its
+//! - Of a **long value** (more than half of a segment, or 16 KiB) only the end is in the log. All before it, its
 //!   body, is in memory of its own, shared with whoever sends it: whole blocks, as long as segments, and units, of
 //!   which some make up such a block (`pool/units.rs`). So all memory for values comes in blocks of one length, and
 //!   what one size of values gave back serves any other.
@@ -178,7 +178,7 @@ impl Store {
         let count = pool::shards(options.limit, options.workers);
         let block_len = pool::block_len(options.limit, count);
         let pool = Arc::new(Pool::new(options.limit.min(count << SHARD_LIMIT_BITS), block_len, count));
-        let inline_limit = pool.unit_len();
+        let inline_limit = pool::inline_limit(block_len);
         let sources = Arc::new(Sources::new(pool.clone(), options.no_evictions, sources::MAX_REMEMBERED));
         let hasher = RandomState::new();
         let shard = |shard: usize| {

@@ -8,7 +8,7 @@ use memmap2::MmapMut;
 
 use units::Units;
 
-pub(super) use cut::{block_len, page_len, shards};
+pub(super) use cut::{block_len, inline_limit, page_len, shards};
 
 /// A block of memory straight from the system. It is resident only where it has been written, and goes back to the
 /// system when it is dropped, whatever allocator the process uses.

@@ -7,12 +7,15 @@ const SHARD_BYTES: usize = 16 << 20;
 /// Four for each of 64 workers. What is done for all shards one after the other, maintenance and counting, stays short.
 const MAX_SHARDS: usize = 256;
 /// A shard has about this many segments, at most a third more or fewer, since they are powers of two long. With fewer,
-/// too much is given up at once; with more, their ends lose too much.
-const SEGMENTS: usize = 256;
+/// too much is given up at once, and those kept open and ready are more of the memory; with more, long values have to
+/// be cut into pieces that are too short.
+const SEGMENTS: usize = 512;
 const MIN_SEGMENT: usize = 16 << 10;
 const MAX_SEGMENT: usize = 1 << 20;
 /// Longest unit, unless the system's pages are longer.
 const MAX_UNIT: usize = 16 << 10;
+/// Longest value that is in the log as a whole: it is copied with a shard locked.
+const MAX_INLINE: usize = 16 << 10;
 
 /// How many shards, a power of two, share so much memory and so many workers.
 pub(in crate::store) fn shards(limit: usize, workers: usize) -> usize {
@@ -28,11 +31,16 @@ pub(in crate::store) fn block_len(limit: usize, shards: usize) -> usize {
     (ideal - ideal / 4).next_power_of_two().clamp(least, MAX_SEGMENT)
 }
 
-/// Bytes of a unit, given those of a block: whole pages, few beside a block, because the values that are shorter, and
-/// what is left of one that has been cut into units, go to the log and leave the end of a segment free; but not fewer,
-/// because a value in the log costs less beside its bytes.
+/// Bytes of a unit, given those of a block: whole pages, some to a block, so that few are free in blocks that are in
+/// use; but not more, because each costs something beside its bytes.
 pub(super) fn unit_len(block_len: usize) -> usize {
-    (block_len / 8).min(MAX_UNIT).max(page_len()).min(block_len)
+    (block_len / 4).clamp(page_len(), MAX_UNIT.max(page_len()))
+}
+
+/// The longest value that has no body: a value in the log costs less beside its bytes than one in units, and nothing at
+/// the end of a segment, where it is cut.
+pub(in crate::store) fn inline_limit(block_len: usize) -> usize {
+    (block_len / 2).min(MAX_INLINE).max(unit_len(block_len))
 }
 
 /// Bytes the system gives at a time.
