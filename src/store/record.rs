@@ -8,9 +8,9 @@
 //! └─────────┴─────────┴──────┴───────┴───────┴─────────┴──────┴──────┴──────────┴────────┴─────┴─────────┘└─────┴───────┘
 //! ```
 //! Of a long value only the end is in the record; the body, number and length, is all that comes before it. Of a record
-//! that is cut, the last of its segment, the rest of the value is in another segment. The
-//! length of what is in the record takes 1 byte below 128, 2 below 16,384, else 3. A dead record keeps its flag byte, with
-//! [`DEAD`] in it, and the length of the whole record in the three bytes after it; so begins the rest of a cut one.
+//! that is cut, the last of its segment, the rest of the value is in another segment. The length of what is in the
+//! record takes 1 byte below 128, 2 below 16,384, else 3. A dead record keeps its flag byte, with [`DEAD`] in it, and
+//! the length of the whole record in the three bytes after it; so begins the rest of a cut one.
 
 mod draft;
 mod recency;
