@@ -194,7 +194,8 @@ impl Client {
     /// Tells every member that the data behind `source` has changed, so that everything derived from it expires
     /// on all of them: for sources that items on many members share, such as a tag.
     ///
-    /// By member: its name, and whether it was told. A member that was not told is told before it is read again. One that
+    /// By member: its name, and whether it was told. A member that was not told is told as soon as it can be; one that
+    /// was down is not read before. One that
     /// does not know expire-on-update has refused whatever would have been derived there, and loses the item behind
     /// `source` only.
     pub async fn update_source_everywhere(&self, source: impl Into<Key>) -> Vec<(String, Result<(), Error>)> {
@@ -307,8 +308,10 @@ impl Client {
         let mut result = self.ask(&fleet, owner, request, deadline).await;
         let mut node = owner;
         if let (Err(error), Some(request)) = (&result, fallback) {
-            // Or else the owner may have carried it out.
-            if (error.was_not_sent() || (request.is_read() && error.is_member_fault()))
+            // Or else the owner may have carried it out. One that is up gets what is set and deleted, so that nothing
+            // may be stored or read elsewhere.
+            if *error.kind() != ErrorKind::Unsettled
+                && (error.was_not_sent() || (request.is_read() && error.is_member_fault()))
                 && let Some(stand_in) = fleet.stand_in(key.as_bytes())
             {
                 let stand_in = &fleet.nodes[stand_in];

@@ -28,7 +28,7 @@ pub struct HealthPolicy {
     /// requests are sent to members that look down too. 0 to 1, 0.5 unless changed.
     pub fail_open_above: f64,
     /// How many keys whose change a member missed are remembered for it. Beyond it, everything it stored before its
-    /// return is taken for stale. 10,000 unless changed; each takes as much memory as its key and some 100 bytes.
+    /// return is taken for stale, and it is emptied; one that refuses that (memcached with `-F`) is not used again. 10,000 unless changed; each takes as much memory as its key and some 100 bytes.
     pub missed_keys: usize,
 }
 

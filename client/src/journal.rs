@@ -74,10 +74,18 @@ impl Journal {
     /// Changes of these keys may still be carried out until [`release`](Journal::release) of the number returned.
     pub(crate) fn hold(&mut self, keys: Vec<Key>) -> u64 {
         self.last += 1;
-        let all = keys.len() > self.limit;
-        let keys = if all { Vec::new() } else { keys };
-        let keys = keys.iter().map(|key| (key.as_bytes().into(), self.keys.remove(key).is_some())).collect();
-        self.holds.push(Hold { number: self.last, keys, all });
+        let mut held: HashMap<Key, bool> = HashMap::new();
+        for key in &keys {
+            // One may be there more than once, and is missed once.
+            if !held.contains_key(key) {
+                held.insert(key.as_bytes().into(), self.keys.remove(key).is_some());
+            }
+        }
+        let all = held.len() > self.limit;
+        if all {
+            held.clear();
+        }
+        self.holds.push(Hold { number: self.last, keys: held, all });
         self.last
     }
 
@@ -169,7 +177,7 @@ mod tests {
             ("missed".into(), "changed".into(), "left".into());
         journal.missed(&missed);
         let sent = journal.now();
-        let first = journal.hold(vec![missed.clone(), changed.clone(), untouched.clone()]);
+        let first = journal.hold(vec![missed.clone(), changed.clone(), untouched.clone(), missed.clone()]);
         let second = journal.hold(vec![changed.clone()]);
         assert!(!journal.owes() && !journal.is_empty(), "nothing can be made good yet");
         assert!(journal.is_held(&missed) && !journal.doubts(&changed));
@@ -189,6 +197,9 @@ mod tests {
     #[test]
     fn where_too_much_is_held_everything_is() {
         let mut journal = Journal::new(1);
+        let once = journal.hold(vec!["a".into(), "a".into()]);
+        assert!(!journal.is_held(&"c".into()), "it is one key");
+        journal.release(once);
         let hold = journal.hold(vec!["a".into(), "b".into()]);
         assert!(journal.is_held(&"c".into()) && !journal.owes());
         journal.release(hold);

@@ -35,7 +35,8 @@
 //! A server that stands still (is stopped, or swapped out) with a change in its receive buffer carries it out when it goes
 //! on, maybe after a newer change of the same key on another connection. So a connection that is given up is kept, out
 //! of use, until the server has come to its end. Up to then reads of keys that were under way there are misses
-//! ([`ErrorKind::Unsettled`] where that must be known); afterwards they are deleted once more.
+//! ([`ErrorKind::Unsettled`] where that must be known); afterwards they are deleted once more. This is the work of the
+//! runtime that made the connection: one that ends earlier takes with it what it knew of changes without an answer.
 //!
 //! A member that is down keeps its keys: who owns a key is decided by the list alone, never by health, or else clients
 //! that see different failures would write to different places. [`Builder::fallback`] lets the next member in a key's

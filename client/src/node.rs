@@ -174,6 +174,9 @@ impl Node {
         quiet: bool,
         deadline: Instant,
     ) -> Vec<Result<Option<Reply>, Error>> {
+        if requests.is_empty() {
+            return Vec::new();
+        }
         let began = Instant::now();
         let count = requests.len();
         let asked: Vec<Option<Unusual>> = requests.iter().map(Unusual::of).collect();

@@ -4,7 +4,7 @@
 mod support;
 
 use memcarp_client::op::{Delete, Get, Store};
-use memcarp_client::{Address, Builder, Client, ErrorKind, Event, HealthPolicy, Outcome};
+use memcarp_client::{Address, Builder, Client, ErrorKind, Event, HealthPolicy, Outcome, ProtocolChoice};
 use std::time::Duration;
 use support::{Fake, Peer, eventually, members, peers_wanted};
 use tokio::sync::broadcast;
@@ -311,6 +311,52 @@ async fn a_stopped_process_is_left_alone_and_loses_what_changed_meanwhile() {
     left.thaw();
     until_event(&mut events, "left is up", is_up).await;
     assert_eq!(client.get(&stuck).strict().await.unwrap(), None, "a value from before the missed change");
+}
+
+#[tokio::test]
+async fn a_missed_change_that_cannot_be_named_does_not_keep_a_member_away() {
+    if !peers_wanted() {
+        return;
+    }
+    let mut peer = Peer::memcached(&[]);
+    let client = builder(&[("only", &peer.address)]).protocol(ProtocolChoice::Classic).build().unwrap();
+    peer.kill();
+    eventually("the member is taken for down", || async {
+        let _ = client.get("k").await;
+        !client.down_members().is_empty()
+    })
+    .await;
+    assert!(client.set("a key with blanks", "v").await.is_err());
+    assert!(client.set("k", "v").await.is_err());
+    peer.restart();
+    eventually("the member is back", || async { client.down_members().is_empty() }).await;
+    assert_eq!(client.get("k").strict().await.unwrap(), None);
+}
+
+/// memcached can be told not to let itself be emptied.
+#[tokio::test]
+async fn a_member_that_missed_too_much_and_refuses_to_be_emptied_is_not_used() {
+    if !peers_wanted() {
+        return;
+    }
+    let peer = Peer::memcached(&["-F"]);
+    let policy = HealthPolicy { missed_keys: 1, ..quick() };
+    let client = builder(&[("only", &peer.address)])
+        .health(policy)
+        .unresponsive_after(support::GENEROUS)
+        .build()
+        .unwrap();
+    assert!(client.set("k", "v").await.unwrap().is_stored());
+    peer.freeze();
+    for key in ["a", "b", "c"] {
+        let soon = client.set(key, "v").timeout(Duration::from_millis(1));
+        assert_eq!(*soon.await.unwrap_err().kind(), ErrorKind::Timeout);
+    }
+    peer.thaw();
+    let error = client.get("k").strict().await.unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::Unsettled);
+    assert!(error.to_string().contains("flush_all not allowed"), "{error}");
+    assert_eq!(client.get("k").await.unwrap(), None);
 }
 
 /// Nothing but the machine's own interface is used: a namespace of its own holds the server, and taking its link down

@@ -3,7 +3,7 @@
 mod support;
 
 use memcarp_client::op::{Count, Op, Store};
-use memcarp_client::{Address, Client, ErrorKind, HealthPolicy, ProtocolChoice};
+use memcarp_client::{Address, Client, Error, ErrorKind, HealthPolicy, ProtocolChoice};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::{Fake, Peer, Wild, builder, eventually, members, opaque};
@@ -101,6 +101,59 @@ async fn what_a_stalled_thread_carries_out_late_brings_nothing_old_back() {
             assert_eq!(client.get(&key).strict().await.unwrap().unwrap().text(), Some("3"));
         }
     }
+}
+
+/// All who asked for the changes have gone by the time the connection is given up.
+#[tokio::test]
+async fn a_key_that_changes_more_than_once_on_a_stalled_connection_is_held_all_the_same() {
+    let mut fake = Fake::start().await;
+    let client = builder(&fake.address)
+        .timeout(Duration::from_millis(50))
+        .unresponsive_after(Duration::from_millis(200))
+        .build()
+        .unwrap();
+    assert!(client.set("k", "before").timeout(support::GENEROUS).await.unwrap().is_stored());
+    fake.stall();
+    let changes =
+        tokio::join!(client.set("k", "1").send(), client.set("k", "2").send(), client.delete("k").send());
+    assert!(changes.0.is_err() && changes.1.is_err() && changes.2.is_err());
+    eventually("the key is held", || async {
+        let error = client.get("k").strict().await.expect_err("it may be anything");
+        *error.kind() == ErrorKind::Unsettled
+    })
+    .await;
+    fake.cut(); // Nothing of it is carried out.
+    fake.restore().await;
+    eventually("the key can be used", || async { client.get("k").strict().await.is_ok() }).await;
+    assert_eq!(fake.peek("k"), None, "it was missed");
+}
+
+/// The owner is up, and gets what is set and deleted.
+#[tokio::test]
+async fn a_stand_in_has_no_say_in_what_the_owner_may_still_change() {
+    let (left, right) = (Fake::start().await, Fake::start().await);
+    let client = Client::builder()
+        .members(members(&[("left", &left.address), ("right", &right.address)]))
+        .timeout(Duration::from_millis(100))
+        .unresponsive_after(Duration::from_millis(50))
+        .fallback(Duration::from_secs(60))
+        .build()
+        .unwrap();
+    let routing = client.routing();
+    let key =
+        (0..).map(|n| n.to_string()).find(|key| routing.owner(key.as_bytes()).name() == "left").unwrap();
+    assert!(client.set(&key, "before").timeout(support::GENEROUS).await.unwrap().is_stored());
+    left.stall();
+    assert!(client.set(&key, "old").await.is_err());
+    eventually("the member is served again", || async { client.set(&key, "new").await.is_ok() }).await;
+    let computed = client.get_or_compute(&key, Duration::from_secs(9), async || Ok::<_, Error>("mine"));
+    assert_eq!(computed.await.unwrap().value, "mine");
+    assert_eq!(
+        client.increment(&key, 1).or_create(5, Duration::from_secs(9)).await.unwrap_err().kind(),
+        &ErrorKind::Unsettled
+    );
+    assert_eq!(client.get(&key).await.unwrap(), None);
+    assert_eq!(right.requests(), 0, "{:?}", right.lines());
 }
 
 /// Each connection that is given up with a change on it is kept until the server has come to its end.

@@ -29,6 +29,9 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {
     /// Has the system end this with an error once the other side has not acknowledged what it was sent for so long. By
     /// itself it would try for a quarter of an hour.
     fn forget_unacknowledged(&self, _after: Duration) {}
+
+    /// Has the system end this with an error soon after the other side's has gone, though nothing is sent any longer.
+    fn ask_after(&self, _every: Duration) {}
 }
 
 impl Transport for TcpStream {
@@ -44,6 +47,15 @@ impl Transport for TcpStream {
         #[cfg(not(any(target_os = "android", target_os = "linux")))]
         let _ = after;
     }
+
+    fn ask_after(&self, every: Duration) {
+        // Systems count in seconds.
+        let every = every.max(Duration::from_secs(1));
+        let keepalive = socket2::TcpKeepalive::new().with_time(every);
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        let keepalive = keepalive.with_interval(every).with_retries(3);
+        let _ = socket2::SockRef::from(self).set_tcp_keepalive(&keepalive);
+    }
 }
 
 #[cfg(feature = "tls")]
@@ -54,6 +66,10 @@ impl Transport for tokio_rustls::client::TlsStream<TcpStream> {
 
     fn forget_unacknowledged(&self, after: Duration) {
         self.get_ref().0.forget_unacknowledged(after);
+    }
+
+    fn ask_after(&self, every: Duration) {
+        self.get_ref().0.ask_after(every);
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a member that failed comes up to date again: probes, and the changes it missed carried out.
 
 use super::Node;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::events::Event;
 use crate::health::chance;
 use crate::key::{Key, Ttl};
@@ -76,6 +76,8 @@ impl Node {
             match reply {
                 Ok(Some(reply)) => drop(self.judge(reply, None)?),
                 Ok(None) => {}
+                // The protocol that is spoken cannot name this key: nothing is read under it either.
+                Err(error) if !error.is_member_fault() => {}
                 Err(error) => return Err(error.at(&self.name)),
             }
             self.settled(key, sent);
@@ -99,7 +101,11 @@ impl Node {
         if !was_emptied_since(last_missed.elapsed(), mark.attributes.ttl) {
             // Each lane may still hold changes from before.
             for lane in 0..self.lanes.len() {
-                self.exchange(lane, Request::Flush, deadline).await?;
+                self.exchange(lane, Request::Flush, deadline).await.map_err(|error| match error.kind() {
+                    // It may hold anything, and cannot be emptied.
+                    ErrorKind::Refused(_) => Error::caused(ErrorKind::Unsettled, error).at(&self.name),
+                    _ => error,
+                })?;
             }
             self.exchange(0, write(EMPTIED_KEY, Bytes::new(), EMPTIED_TTL), deadline).await?;
             self.events.send(Event::Emptied { member: self.name.clone() });

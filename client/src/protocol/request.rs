@@ -164,11 +164,11 @@ impl Request {
         }
     }
 
-    /// The key it would give an old item if it were carried out after a later change. What compares versions would not,
-    /// nor would what only takes something away.
+    /// The key it would give an old item if it were carried out after a later change. What only goes over one version
+    /// would not, nor would what only takes something away.
     pub(crate) fn brings_back(&self) -> Option<&Key> {
         match self {
-            Request::Store(store) if store.compare.is_none() => Some(&store.key),
+            Request::Store(store) if store.compare.is_none() || store.even_if_stale => Some(&store.key),
             Request::Count(count) if count.compare.is_none() => Some(&count.key),
             _ => None,
         }
@@ -274,6 +274,17 @@ impl Output {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_goes_over_one_version_only_brings_nothing_back() {
+        let store = |compare, even_if_stale| {
+            let store = Store::new("k".into(), Mode::Set, Bytes::new(), 0);
+            Request::Store(Box::new(Store { compare, even_if_stale, ..store }))
+        };
+        assert!(store(None, false).brings_back().is_some() && store(Some(7), true).brings_back().is_some());
+        assert_eq!(store(Some(7), false).brings_back(), None);
+        assert_eq!(Request::Get(Get::new("k".into())).brings_back(), None);
+    }
 
     #[test]
     fn numbers_are_decimal() {

@@ -51,7 +51,10 @@ impl Peer {
 
     fn start(program: PathBuf, arguments: &[&str], socket: Option<PathBuf>) -> Peer {
         let mut arguments: Vec<String> = arguments.iter().map(|&a| a.to_owned()).collect();
-        arguments.extend(["-t", "1", "-u", "root"].map(str::to_owned));
+        if !arguments.iter().any(|argument| argument == "-t") {
+            arguments.extend(["-t", "1"].map(str::to_owned));
+        }
+        arguments.extend(["-u", "root"].map(str::to_owned));
         let mut peer = Peer {
             child: None,
             program,
@@ -95,10 +98,10 @@ impl Peer {
     pub fn restart(&mut self) {
         self.kill();
         match &self.address {
-            Address::Tcp { port, .. } => {
-                let port = *port;
-                self.spawn(&["-p", &port.to_string()], &[]);
-                wait_for("its port", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+            Address::Tcp { host, port } => {
+                let address = (host.clone(), *port);
+                self.spawn(&["-p", &address.1.to_string()], &[]);
+                wait_for("its port", || std::net::TcpStream::connect(&address).is_ok());
             }
             _ => self.spawn(&[], &[]),
         }
