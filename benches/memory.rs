@@ -81,7 +81,7 @@ fn fill(limit: usize, len: usize, spread: usize) {
     for number in 0..2 * limit / len {
         let key = format!("key:{number:016}");
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let len = len - spread / 2 + ((random >> 32) * (spread as u64 + 1) >> 32) as usize;
+        let len = len - spread / 2 + (((random >> 32) * (spread as u64 + 1)) >> 32) as usize;
         let bytes = vec![b'v'; len];
         let value = if len <= store.inline_limit() {
             NewValue::Bytes(&bytes)
