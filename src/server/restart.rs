@@ -34,6 +34,9 @@ const LONGEST_BEGINNING: usize = 32;
 /// The file and what has to be the same for its items to be taken over.
 #[derive(Clone, Debug)]
 pub(super) struct MemoryFile {
+    /// As it was asked for, for messages.
+    named: PathBuf,
+    /// Where it is, links followed.
     path: PathBuf,
     settings: Settings,
 }
@@ -64,13 +67,14 @@ struct Meta {
 impl MemoryFile {
     /// The one the configuration asks for.
     pub(super) fn of(config: &Config) -> Option<MemoryFile> {
-        let path = std::path::absolute(config.memory_file.as_ref()?).ok()?;
+        let named = std::path::absolute(config.memory_file.as_ref()?).ok()?;
+        let path = followed(&named);
         let settings = Settings {
             memory_limit: config.memory_limit as u64,
             item_max: config.item_max as u64,
             cas: u64::from(config.cas),
         };
-        Some(MemoryFile { path, settings })
+        Some(MemoryFile { named, path, settings })
     }
 
     /// Puts the items of a server that stopped in order into an empty store, and makes sure that they can be written
@@ -230,8 +234,7 @@ impl MemoryFile {
     }
 
     fn error(&self, source: io::Error) -> Error {
-        let path: &Path = &self.path;
-        Error::MemoryFile { path: path.display().to_string(), source }
+        Error::MemoryFile { path: self.named.display().to_string(), source }
     }
 }
 
@@ -262,10 +265,21 @@ impl Meta {
     }
 }
 
+/// The file that a link leads to, whether it is there or not: what is written beside and over it would take the place of
+/// the link.
+fn followed(path: &Path) -> PathBuf {
+    match (std::fs::read_link(path), path.parent()) {
+        (Ok(target), Some(directory)) => {
+            std::fs::canonicalize(path).unwrap_or_else(|_| directory.join(target))
+        }
+        _ => path.to_owned(),
+    }
+}
+
 /// Refuses a file that is about to be emptied or replaced, and is none or does not begin as what is written there.
 fn check_own(path: &Path, beginnings: &[&[u8]]) -> io::Result<()> {
     let refuse = |why: &str| {
-        let message = format!("{} {why}; remove it, or give -e another file", path.display());
+        let message = format!("{} {why}; give -e another file, or remove it", path.display());
         Err(io::Error::new(ErrorKind::InvalidData, message))
     };
     match std::fs::metadata(path) {
@@ -512,12 +526,36 @@ mod tests {
     }
 
     #[test]
+    fn a_link_stays_and_what_it_leads_to_is_written() {
+        let place = Place::new("link");
+        let store = Store::new(&OPTIONS);
+        put(&store, "k", b"v", |_| {});
+        let (link, target) = (place.0.join("link"), place.0.join("target"));
+        std::os::unix::fs::symlink("target", &link).expect("the directory is there");
+        // At first the link leads nowhere.
+        for _ in 0..2 {
+            let config = Config { memory_file: Some(link.clone()), ..Config::default() };
+            let file = MemoryFile::of(&config).expect("a memory file was asked for");
+            let held = file.load(&Store::new(&OPTIONS), now()).expect("nobody has it");
+            assert!(held.save(&store, now(), &AtomicBool::new(false)).expect("the file can be written"));
+            drop(held);
+            assert!(std::fs::symlink_metadata(&link).expect("it is there").is_symlink());
+            let back = Store::new(&OPTIONS);
+            let direct = Config { memory_file: Some(target.clone()), ..Config::default() };
+            let held = MemoryFile::of(&direct).expect("a memory file was asked for").load(&back, now());
+            let held = held.expect("nobody has it");
+            assert!(value(&back, "k", now()).is_some());
+            assert!(held.save(&store, now(), &AtomicBool::new(false)).expect("the file can be written"));
+        }
+    }
+
+    #[test]
     fn a_file_of_somebody_else_is_not_emptied() {
         let place = Place::new("foreign");
         for foreign in [&b"to be kept"[..], b"x", &MAGIC[..MAGIC.len() - 1], b"memory_limit 64"] {
             std::fs::write(&place.1.path, foreign).expect("the directory is there");
             let error = place.1.load(&Store::new(&OPTIONS), now()).expect_err("it is not one of ours");
-            assert!(error.to_string().contains("remove it, or give -e another file"), "{error}");
+            assert!(error.to_string().contains("give -e another file, or remove it"), "{error}");
             assert_eq!(std::fs::read(&place.1.path).expect("it is there"), foreign);
         }
         // Items of a server that did not stop in order, and a file that was made for them.

@@ -90,7 +90,7 @@ fn a_file_of_somebody_else_is_not_written_over() {
     let refused = output(&mut command);
     let said = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{said}");
-    assert!(said.contains("holds something else than memcarp's items; remove it, or give -e another file"));
+    assert!(said.contains("holds something else than memcarp's items; give -e another file, or remove it"));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "to be kept");
     std::fs::remove_dir_all(directory).unwrap();
 }
