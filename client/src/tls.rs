@@ -75,17 +75,21 @@ impl Tls {
             Some(name) => name.clone(),
             None => ServerName::try_from(host.to_owned()).map_err(io::Error::other)?,
         };
-        TlsConnector::from(self.config.clone()).connect(name, stream).await.map_err(|error| {
-            let tls = error.get_ref().and_then(|cause| cause.downcast_ref());
-            match matches!(tls, Some(tokio_rustls::rustls::Error::InvalidMessage(_))) {
-                true => io::Error::new(
-                    error.kind(),
-                    format!("it does not speak TLS, but the client does: {error}"),
-                ),
-                false => error,
-            }
-        })
+        TlsConnector::from(self.config.clone()).connect(name, stream).await.map_err(in_words)
     }
+}
+
+/// The error, with what it mostly means where it says so to few.
+fn in_words(error: io::Error) -> io::Error {
+    let tls = error.get_ref().and_then(|cause| cause.downcast_ref());
+    let meaning = match tls {
+        Some(tokio_rustls::rustls::Error::InvalidMessage(_)) => "it does not speak TLS, but the client does",
+        Some(_) if error.to_string().contains("CaUsedAsEndEntity") => {
+            "its certificate is one for an authority (CA:TRUE), not for a server"
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), format!("{meaning}: {error}"))
 }
 
 impl fmt::Debug for Tls {

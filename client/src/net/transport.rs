@@ -112,7 +112,10 @@ pub(super) async fn connect(
     };
     match tokio::time::timeout(config.connect_timeout, attempt).await {
         Ok(result) => result,
-        Err(elapsed) => Err(Error::caused(ErrorKind::Connect, elapsed)),
+        Err(_) => Err(Error::caused(
+            ErrorKind::Connect,
+            "no connection, or no first answer, within connect_timeout",
+        )),
     }
 }
 
