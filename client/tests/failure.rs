@@ -330,7 +330,7 @@ async fn a_missed_change_that_cannot_be_named_does_not_keep_a_member_away() {
     assert!(client.set("k", "v").await.is_err());
     peer.restart();
     eventually("the member is back", || async { client.down_members().is_empty() }).await;
-    assert_eq!(client.get("k").strict().await.unwrap(), None);
+    assert_eq!(client.get("k").strict().timeout(support::GENEROUS).await.unwrap(), None);
 }
 
 /// memcached can be told not to let itself be emptied.
@@ -353,10 +353,10 @@ async fn a_member_that_missed_too_much_and_refuses_to_be_emptied_is_not_used() {
         assert_eq!(*soon.await.unwrap_err().kind(), ErrorKind::Timeout);
     }
     peer.thaw();
-    let error = client.get("k").strict().await.unwrap_err();
+    let error = client.get("k").strict().timeout(support::GENEROUS).await.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::Unsettled);
     assert!(error.to_string().contains("flush_all not allowed"), "{error}");
-    assert_eq!(client.get("k").await.unwrap(), None);
+    assert_eq!(client.get("k").timeout(support::GENEROUS).await.unwrap(), None);
 }
 
 /// Nothing but the machine's own interface is used: a namespace of its own holds the server, and taking its link down

@@ -69,8 +69,8 @@ async fn what_a_stalled_thread_carries_out_late_brings_nothing_old_back() {
         for batched in [false, true] {
             let fake = Fake::start().await;
             let client = builder(&fake.address)
-                .timeout(Duration::from_millis(200))
-                .unresponsive_after(Duration::from_millis(100))
+                .timeout(Duration::from_millis(600))
+                .unresponsive_after(Duration::from_millis(300))
                 .build()
                 .unwrap();
             let key = format!("k{number}");
@@ -108,8 +108,8 @@ async fn what_a_stalled_thread_carries_out_late_brings_nothing_old_back() {
 async fn a_key_that_changes_more_than_once_on_a_stalled_connection_is_held_all_the_same() {
     let mut fake = Fake::start().await;
     let client = builder(&fake.address)
-        .timeout(Duration::from_millis(50))
-        .unresponsive_after(Duration::from_millis(200))
+        .timeout(Duration::from_millis(100))
+        .unresponsive_after(Duration::from_millis(400))
         .build()
         .unwrap();
     assert!(client.set("k", "before").timeout(support::GENEROUS).await.unwrap().is_stored());
@@ -134,8 +134,8 @@ async fn a_stand_in_has_no_say_in_what_the_owner_may_still_change() {
     let (left, right) = (Fake::start().await, Fake::start().await);
     let client = Client::builder()
         .members(members(&[("left", &left.address), ("right", &right.address)]))
-        .timeout(Duration::from_millis(100))
-        .unresponsive_after(Duration::from_millis(50))
+        .timeout(Duration::from_millis(600))
+        .unresponsive_after(Duration::from_millis(300))
         .fallback(Duration::from_secs(60))
         .build()
         .unwrap();
