@@ -195,9 +195,8 @@ impl Client {
     /// on all of them: for sources that items on many members share, such as a tag.
     ///
     /// By member: its name, and whether it was told. A member that was not told is told as soon as it can be; one that
-    /// was down is not read before. One that
-    /// does not know expire-on-update has refused whatever would have been derived there, and loses the item behind
-    /// `source` only.
+    /// was down is not read before. One that does not know expire-on-update has refused whatever would have been derived
+    /// there, and loses the item behind `source` only.
     pub async fn update_source_everywhere(&self, source: impl Into<Key>) -> Vec<(String, Result<(), Error>)> {
         let key = source.into();
         let delete =

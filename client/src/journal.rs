@@ -118,9 +118,9 @@ impl Journal {
         self.overflowed = self.overflowed.filter(|&missed| missed > sent);
     }
 
-    /// Whether what the member holds under `key` may be stale.
+    /// Whether what the member holds under `key` may be stale, and can be made good.
     pub(crate) fn doubts(&self, key: &Key) -> bool {
-        self.overflowed.is_some() || self.keys.contains_key(key) || self.is_held(key)
+        self.overflowed.is_some() || self.keys.contains_key(key)
     }
 
     /// Whether nothing the member holds is in doubt, nor could be without a miss.

@@ -151,12 +151,11 @@ impl Node {
             let (requests, held) = self.set_aside(requests);
             let used: Vec<Key> =
                 requests.iter().filter(|r| !r.is_overwrite()).filter_map(Request::key).cloned().collect();
-            let mut sent = match self.settle_first(&used, deadline).await {
-                Ok(()) => self.send_many(lane, requests, quiet, deadline).await,
-                Err(error) => requests.iter().map(|_| Err(error.clone())).collect(),
+            if let Err(error) = self.settle_first(&used, deadline).await {
+                return held.into_iter().map(|held| Err(held.unwrap_or_else(|| error.clone()))).collect();
             }
-            .into_iter();
-            let outcome = |error: Option<Error>| error.map_or_else(|| sent.next(), |error| Some(Err(error)));
+            let mut sent = self.send_many(lane, requests, quiet, deadline).await.into_iter();
+            let outcome = |held: Option<Error>| held.map_or_else(|| sent.next(), |error| Some(Err(error)));
             held.into_iter().filter_map(outcome).collect()
         } else {
             self.send_many(lane, requests, quiet, deadline).await

@@ -190,6 +190,24 @@ async fn what_depends_on_the_item_waits_until_a_missed_change_is_made_good() {
     assert!(!client.set("cas", "next").compare(item.cas).await.unwrap().is_stored());
 }
 
+/// A change that is not sent, because another key of its batch cannot be made good, has been missed as well.
+#[tokio::test]
+async fn what_is_held_up_by_another_key_is_missed() {
+    let server = Script::start(|line, _| match line.split_at(3) {
+        ("ms ", rest) if rest.starts_with("lost ") => Does::Closes(String::new()),
+        ("md ", _) => Does::Says("SERVER_ERROR busy\r\n".to_owned()),
+        ("mg ", _) => Does::Says(hit(line)),
+        _ => panic!("{line}"),
+    })
+    .await;
+    let client = client(&server.address);
+    assert!(client.set("lost", "v").await.is_err());
+    let results = client.batch().add(Get::new("lost")).add(Store::set("other", "v")).send().await;
+    assert!(results.iter().all(Result::is_err), "{results:?}");
+    assert!(client.get("other").strict().await.is_err(), "what it should have been is not there");
+    assert!(client.get("third").strict().await.is_ok());
+}
+
 #[tokio::test]
 async fn no_version_is_compared_with_none() {
     let fake = Fake::start().await;
