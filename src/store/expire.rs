@@ -183,13 +183,7 @@ impl Shard {
             let found = record::find(segment.record(at));
             look.at += found.len();
             *left = left.saturating_sub(FINDING);
-            let location = match found {
-                record::Found::Live(_) => self.log.location(look.segment, at),
-                record::Found::Dead { .. } => match segment.rest_of().filter(|_| at == FIRST) {
-                    Some(location) => location,
-                    None => continue,
-                },
-            };
+            let Some(location) = self.log.item_at(look.segment, at, &found) else { continue };
             let (_, record) = self.log.at(location);
             let header = Header::read(record);
             if self.absence(location, &header, now).is_none() {

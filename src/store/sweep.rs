@@ -120,11 +120,7 @@ impl Shard {
             drain.at += len;
             quantum = quantum.saturating_sub(len);
             let drain = *drain;
-            let location = match found {
-                record::Found::Live(_) => Some(self.log.location(drain.segment, at)),
-                record::Found::Dead { .. } => segment.rest_of().filter(|_| at == FIRST),
-            };
-            if let Some(location) = location {
+            if let Some(location) = self.log.item_at(drain.segment, at, &found) {
                 let header = self.log.header(location);
                 quantum = quantum.saturating_sub(header.body().len as usize);
                 self.carry_or_evict(drain, location, &header, now);

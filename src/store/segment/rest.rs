@@ -75,6 +75,14 @@ impl Log {
         self.live_bytes -= len;
     }
 
+    /// Where the live item begins of which this was found at an offset of a segment: a record, or the rest of one.
+    pub fn item_at(&self, id: u32, offset: usize, found: &record::Found) -> Option<Location> {
+        match found {
+            record::Found::Live(_) => Some(self.location(id, offset)),
+            record::Found::Dead { .. } => self.segment(id)?.rest_of().filter(|_| offset == FIRST),
+        }
+    }
+
     /// What of the value of a record in this segment is in another; empty unless it is cut.
     pub fn rest(&self, segment: &Segment, header: &Header) -> &[u8] {
         let of = self.rest_in(segment).filter(|_| header.rest_len() > 0);
